@@ -1,0 +1,98 @@
+"""Identity of topologies: two are equal exactly when their canonical programs are isomorphic.
+
+A program is spelled out as a coloured graph over values and *scalar* weight expressions, so that neither the
+listing order, nor names, nor how scalars are packed into matrices, nor how fixed sums are factored matters.
+Blocks are fixed by number. Scalars that are learned are separate nodes even where their initial values agree:
+equal at the start is not equal after training, and a Merkle hash of expressions would confuse the two.
+
+Where every weight is a fixed number, the exact connection matrix is the program.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from graphs.individualise import canonical_text
+from graphs.passes.prune import prune
+from graphs.scalars import Scalars
+
+if TYPE_CHECKING:
+    from graphs.topology import Topology
+
+# A value as a combination of atoms (stem, block outputs, learned sums) with fixed weights.
+Combination = Mapping[int, Fraction]
+
+
+def digest(certificate: str) -> str:
+    """First 12 hex digits of the SHA-256 of a certificate."""
+    return hashlib.sha256(certificate.encode()).hexdigest()[:12]
+
+
+def certificate(topology: "Topology") -> str:
+    """The canonical program as text: equal for equal topologies, different for different ones."""
+    program = Program(prune(topology))
+    if not program.learned:
+        return program.matrix_text(topology.depth)
+    return f"program of depth {topology.depth}\n" + canonical_text(program.scalars.colours, program.scalars.edges)
+
+
+class Program:
+    """The coloured graph of a pruned topology; ``learned`` says whether any weight that matters trains."""
+
+    def __init__(self, topology: "Topology") -> None:
+        from graphs.order import schedule
+        from graphs.topology import Block
+
+        self.scalars = scalars = Scalars()
+        self.learned = False
+        self.block_reads: dict[int, tuple[tuple[str, Combination], ...]] = {}
+        stem = scalars.node("stem")
+        values: dict[str, Combination] = {topology.stem: {stem: Fraction(1)}}
+        self.columns = {stem: 0}
+        for op in schedule(topology):
+            if isinstance(op, Block):
+                reads = tuple((port, values[value]) for port, value in zip(op.ports, op.reads, strict=True))
+                self.block_reads[op.number] = reads
+                node = scalars.node(f"block {op.number}")
+                for port, combination in reads:
+                    scalars.edge(node, self._value(combination), f"port {port}")
+                values[op.writes] = {node: Fraction(1)}
+                self.columns[node] = op.number
+                continue
+            entries = scalars.entries(op.weight)
+            for i, value in enumerate(op.writes):
+                terms: dict[int, list[int]] = defaultdict(list)
+                for j, source in enumerate(op.reads):
+                    coefficient = entries(i, j)
+                    if coefficient is not None:
+                        for atom, factor in values[source].items():
+                            terms[atom].append(scalars.times(factor, coefficient))
+                row = {atom: scalars.sum(parts) for atom, parts in terms.items()}
+                constants = {atom: scalars.constant_value(scalar) for atom, scalar in row.items()}
+                if all(constant is not None for constant in constants.values()):
+                    values[value] = {atom: constant for atom, constant in constants.items() if constant}
+                else:
+                    self.learned = True
+                    values[value] = {scalars.linear(row): Fraction(1)}
+        self.output = values[topology.output]
+        scalars.edge(scalars.node("output"), self._value(self.output), "reads")
+
+    def _value(self, combination: Combination) -> int:
+        """The node a reader points at: the atom itself, or the fixed sum of several."""
+        if list(combination.values()) == [1]:
+            return next(iter(combination))
+        constants = {atom: self.scalars.constant(factor) for atom, factor in combination.items()}
+        return self.scalars.linear(constants)
+
+    def matrix_text(self, depth: int) -> str:
+        """Depth, ports and the exact rows of the connection matrix; a block that is pruned has no row."""
+        lines = [f"matrix of depth {depth}"]
+        for number, reads in sorted(self.block_reads.items()):
+            lines += [f"{number} {port}: {self._row(combination)}" for port, combination in reads]
+        return "\n".join([*lines, f"output: {self._row(self.output)}"])
+
+    def _row(self, combination: Combination) -> str:
+        cells = sorted((self.columns[atom], factor) for atom, factor in combination.items())
+        return " ".join(f"{column}*{factor}" for column, factor in cells)

@@ -1,0 +1,36 @@
+"""Compile a topology and the user's blocks into a model."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from graphs.errors import CompileError
+from graphs.model import CompiledModel
+from graphs.ops.api import check_engine
+from graphs.plan import lower
+from graphs.topology import Topology
+
+
+def compile(  # noqa: A001 (the contract's name)
+    topology: Topology,
+    blocks: Sequence[nn.Module],
+    dim: int,
+    *,
+    channel_axis: int = -1,
+    impl: str = "reference",
+) -> CompiledModel:
+    """An ``nn.Module`` from ``x0`` to the output value, wired as ``topology`` says.
+
+    ``blocks`` are exactly ``topology.depth`` modules, used as they are: not copied, not re-initialised, also those
+    the topology prunes. ``dim`` is the number of channels and ``channel_axis`` where they are in a hidden state.
+    New parameters have torch's default dtype. Raises CompileError before any compute.
+    """
+    blocks = list(blocks)
+    if len(blocks) != topology.depth:
+        raise CompileError(f"the topology has {topology.depth} blocks, but {len(blocks)} modules were given")
+    for number, block in enumerate(blocks, start=1):
+        if not isinstance(block, nn.Module):
+            raise CompileError(f"block {number} is {type(block).__name__}; an nn.Module was expected")
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        raise CompileError(f"dim is {dim!r}; the number of channels is a whole number of at least 1")
+    return CompiledModel(lower(topology), blocks, dim, channel_axis, check_engine(impl))

@@ -1,0 +1,60 @@
+"""Free wiring: a chain of blocks with any set of extra edges."""
+
+from collections.abc import Sequence
+
+from graphs.builder import Builder
+from graphs.errors import TopologyError
+from graphs.topology import Topology
+from graphs.weights import Parameter
+
+
+def wiring(depth: int, *, edges: Sequence[tuple[int, int]] = (), learned: bool = False) -> Topology:
+    """A chain 0, 1, .., L, L+1 (0 the stem, L+1 the output) with extra ``edges`` ``(i, j)``, ``j - i >= 2``.
+
+    A node reads the sum of its predecessors' outputs; with ``learned`` every edge into a node of several
+    predecessors has a weight, started at one. All edges together are the residual network, the edges into L+1
+    alone are ``to_output``.
+
+    Source: the general form of RandWire, arXiv 1904.01569, with its chain kept.
+    """
+    build = Builder(depth)
+    incoming: dict[int, set[int]] = {node: {node - 1} for node in range(1, depth + 2)}
+    for edge in edges:
+        i, j = _checked(edge, depth)
+        if i in incoming[j]:
+            raise TopologyError(f"edge ({i}, {j}) is listed twice")
+        incoming[j].add(i)
+    values = [build.stem]
+    for node in range(1, depth + 2):
+        sources = [values[i] for i in sorted(incoming[node])]
+        if len(sources) == 1:
+            read = sources[0]
+        elif learned:
+            read = build.mix(f"u{node}", sources, Parameter(f"edges{node}", ((1,) * len(sources),)))
+        else:
+            read = build.add(f"u{node}", *sources)
+        if node == depth + 1:
+            return build.topology(read, "wiring", edges=_text(edges), learned=learned)
+        values.append(build.block(node, read))
+    raise AssertionError("unreachable: the loop ends at the output")
+
+
+def candidates(depth: int) -> tuple[tuple[int, int], ...]:
+    """Every edge that :func:`wiring` may add at this depth, ``depth (depth + 1) / 2`` of them, in fixed order."""
+    return tuple((i, j) for j in range(2, depth + 2) for i in range(j - 1))
+
+
+def _checked(edge: Sequence[int], depth: int) -> tuple[int, int]:
+    pair = tuple(edge)
+    if len(pair) != 2 or not all(isinstance(node, int) and not isinstance(node, bool) for node in pair):
+        raise TopologyError(f"edge {edge!r} is not a pair of node numbers")
+    i, j = pair
+    if i < 0 or not i + 2 <= j <= depth + 1:
+        raise TopologyError(
+            f"edge ({i}, {j}): an extra edge goes from i to j >= i + 2, within 0 (stem) .. {depth + 1} (output)"
+        )
+    return i, j
+
+
+def _text(edges: Sequence[tuple[int, int]]) -> str:
+    return " ".join(f"{i}-{j}" for i, j in sorted(tuple(edge) for edge in edges))

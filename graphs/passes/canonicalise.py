@@ -1,0 +1,29 @@
+"""One spelling for a program: operations in running order, values named by what writes them."""
+
+from graphs.order import schedule
+from graphs.topology import Block, Mix, Op, Topology
+
+
+def canonicalise(topology: Topology) -> Topology:
+    """The same program listed in running order, values renamed ``x0``, ``y<block>`` and ``h1, h2, ..``.
+
+    Plans of equal topologies listed differently then read alike. Identity of programs is decided by the
+    certificate (:mod:`graphs.canonical`), which does not depend on names at all.
+    """
+    names = {topology.stem: "x0"}
+    ops: list[Op] = []
+    count = 0
+    for op in schedule(topology):
+        if isinstance(op, Block):
+            names[op.writes] = f"y{op.number}"
+            ops.append(Block(op.number, _renamed(op.reads, names), f"y{op.number}", op.ports, op.name))
+            continue
+        for value in op.writes:
+            count += 1
+            names[value] = f"h{count}"
+        ops.append(Mix(_renamed(op.reads, names), _renamed(op.writes, names), op.weight))
+    return Topology(tuple(ops), names[topology.output], topology.depth, "x0", topology.family, topology.settings)
+
+
+def _renamed(values: tuple[str, ...], names: dict[str, str]) -> tuple[str, ...]:
+    return tuple(names[value] for value in values)

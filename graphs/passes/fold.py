@@ -1,0 +1,62 @@
+"""Composition of linear mixes: identity hops and chains of fixed mixes become one step."""
+
+from collections import Counter
+
+from graphs.order import schedule
+from graphs.topology import Block, Mix, Op, Topology
+from graphs.weights import Constant, Number, multiply
+
+# How a value is read instead of being computed: (source, weight) pairs.
+Terms = dict[str, Number]
+
+
+def fold(topology: Topology) -> Topology:
+    """The same function with fewer mixes.
+
+    An output that is one source times one is read as that source. An output of a fixed mix that is read once,
+    by a mix, is read as its sources; when both are fixed that saves its write and its read, and otherwise it is
+    done only where it adds no source. Learned matrices keep their parameters; the composition is a product.
+    """
+    readers = Counter(value for op in topology.ops for value in op.reads)
+    readers[topology.output] += 1
+    read_by_mix = {value for op in topology.mixes for value in op.reads}
+    read_by_mix -= {value for op in topology.blocks for value in op.reads} | {topology.output}
+    alias: dict[str, str] = {}
+    inline: dict[str, Terms] = {}
+    ops: list[Op] = []
+    for op in schedule(topology):
+        if isinstance(op, Block):
+            reads = tuple(alias.get(value, value) for value in op.reads)
+            ops.append(Block(op.number, reads, op.writes, op.ports, op.name))
+            continue
+        mix = _composed(op, alias, inline)
+        ops.append(mix)
+        if isinstance(mix.weight, Constant):
+            for value, row in zip(mix.writes, mix.weight.entries, strict=True):
+                terms = {source: w for source, w in zip(mix.reads, row, strict=True) if w}
+                if list(terms.values()) == [1]:
+                    alias[value] = next(iter(terms))
+                elif terms and readers[value] == 1 and value in read_by_mix:
+                    inline[value] = terms
+    # What is no longer read stays listed here; prune removes it.
+    return topology.with_ops(tuple(ops), alias.get(topology.output, topology.output))
+
+
+def _composed(mix: Mix, alias: dict[str, str], inline: dict[str, Terms]) -> Mix:
+    """``mix`` reading through aliases and inlined values, its sources distinct."""
+    fixed = isinstance(mix.weight, Constant)
+    rows: list[Terms] = []  # how each old source reads in new ones
+    for value in mix.reads:
+        if value in alias:
+            rows.append({alias[value]: 1})
+        elif value in inline and (fixed or len(inline[value]) == 1):
+            rows.append(inline[value])
+        else:
+            rows.append({value: 1})
+    sources = list(dict.fromkeys(source for row in rows for source in row))
+    if tuple(sources) == mix.reads:
+        return mix
+    entries = tuple(tuple(row.get(source, 0) for source in sources) for row in rows)
+    if entries == tuple(tuple(int(i == j) for j in range(len(rows))) for i in range(len(rows))):
+        return Mix(tuple(sources), mix.writes, mix.weight)
+    return Mix(tuple(sources), mix.writes, multiply(mix.weight, Constant(entries)))

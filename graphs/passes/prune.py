@@ -1,0 +1,43 @@
+"""Drop what cannot reach the output: blocks, values, and edges fixed at zero."""
+
+from graphs.order import schedule
+from graphs.topology import Mix, Op, Topology
+from graphs.weights import Constant, multiply, support
+
+
+def prune(topology: Topology) -> Topology:
+    """The same function without dead operations, dead outputs of mixes, and edges that are zero for ever.
+
+    Parameters keep their shape, so that stored weights still fit; their dead entries are no longer read.
+    """
+    live = {topology.output}
+    kept: list[Op] = []
+    for op in reversed(schedule(topology)):
+        if not live.intersection(op.outputs):
+            continue
+        if isinstance(op, Mix):
+            op = _trimmed(op, live)
+        live.update(op.reads)
+        kept.append(op)
+    return topology.with_ops(tuple(reversed(kept)))
+
+
+def _trimmed(mix: Mix, live: set[str]) -> Mix:
+    edges = support(mix.weight)
+    rows = [i for i, value in enumerate(mix.writes) if value in live]
+    columns = [j for j in range(len(mix.reads)) if any(edges[i][j] for i in rows)]
+    columns = columns or [0]  # a mix that is zero throughout still takes its shape from a source
+    if len(rows) == len(mix.writes) and len(columns) == len(mix.reads):
+        return mix
+    weight = mix.weight
+    if len(rows) < len(mix.writes):
+        weight = multiply(placement(rows, len(mix.writes)), weight)
+    if len(columns) < len(mix.reads):
+        picked = placement(columns, len(mix.reads)).entries
+        weight = multiply(weight, Constant(tuple(zip(*picked, strict=True))))
+    return Mix(tuple(mix.reads[j] for j in columns), tuple(mix.writes[i] for i in rows), weight)
+
+
+def placement(indices: list[int], size: int) -> Constant:
+    """Rows of the identity: row r is one at ``indices[r]``."""
+    return Constant(tuple(tuple(int(j == index) for j in range(size)) for index in indices))

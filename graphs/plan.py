@@ -1,0 +1,114 @@
+"""Lowering: a topology becomes a straight-line plan that can be printed, priced and followed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphs.order import schedule
+from graphs.passes import PIPELINE
+from graphs.topology import Block, Mix, Op, Topology
+from graphs.weights import Constant, Parameter, Product, Softmax, Sum, Weight
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation, the values whose last use it is, and how many values are alive once it has run."""
+
+    op: Op
+    frees: tuple[str, ...]
+    live: int
+
+    @property
+    def reads(self) -> int:
+        """Hidden states this step's wiring reads (a block reads its own input, which is the block's business)."""
+        return len(self.op.reads) if isinstance(self.op, Mix) else 0
+
+    @property
+    def writes(self) -> int:
+        """Hidden states this step's wiring writes."""
+        return len(self.op.writes) if isinstance(self.op, Mix) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of one forward pass in order. ``topology`` is the lowered program, ``digest`` its identity."""
+
+    topology: Topology
+    steps: tuple[Step, ...]
+    digest: str
+
+    @property
+    def mixes(self) -> tuple[Mix, ...]:
+        return tuple(step.op for step in self.steps if isinstance(step.op, Mix))
+
+    @property
+    def peak(self) -> int:
+        """Most hidden states alive at once during inference."""
+        return max((step.live + len(step.frees) for step in self.steps), default=1)
+
+    def __str__(self) -> str:
+        lines = [
+            f"plan of {self.topology}: {len(self.topology.blocks)} blocks, {len(self.mixes)} mixes, {self.digest}",
+            f"{'step':>4}  {'reads':>5} {'writes':>6} {'live':>4}  operation",
+        ]
+        for i, step in enumerate(self.steps):
+            frees = f"   free {' '.join(step.frees)}" if step.frees else ""
+            lines.append(f"{i:>4}  {step.reads:>5} {step.writes:>6} {step.live:>4}  {_text(step.op)}{frees}")
+        total = sum(step.reads for step in self.steps), sum(step.writes for step in self.steps)
+        lines.append(
+            f"      {total[0]:>5} {total[1]:>6} {self.peak:>4}  in all (live: the peak); output {self.topology.output}"
+        )
+        return "\n".join(lines)
+
+
+def lower(topology: Topology, observe: Callable[[str, Topology], None] | None = None) -> Plan:
+    """Run the passes, order the operations, and free each value at its last use.
+
+    ``observe(name, topology)`` is called with the input as ``"verify"`` and after every pass with its name.
+    """
+    if observe is not None:
+        observe("verify", topology)
+    digest = topology.digest
+    for step in PIPELINE:
+        topology = step(topology)
+        if observe is not None:
+            observe(step.__name__, topology)
+    return Plan(topology, _liveness(topology), digest)
+
+
+def _liveness(topology: Topology) -> tuple[Step, ...]:
+    order = schedule(topology)
+    last = {value: i for i, op in enumerate(order) for value in (*op.outputs, *op.reads)}
+    last[topology.output] = len(order)
+    live = 1
+    steps = []
+    for i, op in enumerate(order):
+        frees = tuple(dict.fromkeys(value for value in (*op.reads, *op.outputs) if last[value] == i))
+        live += len(op.outputs) - len(frees)
+        steps.append(Step(op, frees, live))
+    return tuple(steps)
+
+
+def _text(op: Op) -> str:
+    if isinstance(op, Block):
+        reads = ", ".join(
+            value if port == "in" else f"{port}={value}" for port, value in zip(op.ports, op.reads, strict=True)
+        )
+        return f"{op.writes} = {op.name}({reads})"
+    left = op.writes[0] if len(op.writes) == 1 else f"({', '.join(op.writes)})"
+    return f"{left} = {_weight(op.weight)} . ({', '.join(op.reads)})"
+
+
+def _weight(weight: Weight) -> str:
+    match weight:
+        case Constant(entries=entries):
+            if weight.shape[0] == 1 and len(entries[0]) <= 12:
+                return f"[{' '.join(f'{float(entry):g}' for entry in entries[0])}]"
+            return f"constant{list(weight.shape)}"
+        case Parameter(name=name):
+            return name
+        case Softmax(of=inner, temperature=temperature):
+            return f"softmax({_weight(inner)} / {temperature:g})"
+        case Sum(terms=terms):
+            return f"({' + '.join(map(_weight, terms))})"
+        case Product(left=left, right=right):
+            return f"{_weight(left)} @ {_weight(right)}"

@@ -1,0 +1,185 @@
+"""The topology language: a DAG of blocks joined by linear mixes, as a frozen program in single assignment."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from graphs.weights import Weight
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import numpy as np
+
+Setting = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Block:
+    """One computation of the user's: reads one value per port, writes one value.
+
+    ``number`` runs from 1 to the depth, in an order in which blocks can run. ``name`` keys initial weights.
+    """
+
+    number: int
+    reads: tuple[str, ...]
+    writes: str
+    ports: tuple[str, ...] = ("in",)
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", tuple(self.reads))
+        object.__setattr__(self, "ports", tuple(self.ports))
+        if not self.name:
+            object.__setattr__(self, "name", f"block{self.number}")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.writes,)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A linear combination: k values in, m values out, weight rule of shape (m, k), destination first."""
+
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    weight: Weight
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", tuple(self.reads))
+        object.__setattr__(self, "writes", tuple(self.writes))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.writes
+
+
+Op = Block | Mix
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """A whole DAG: stem value, blocks, mixes, output. Equal when the canonical programs are equal.
+
+    ``ops`` may be listed in any order. ``depth`` counts blocks, also those no path leads from to the output.
+    ``family`` and ``settings`` say where it came from and take no part in equality. Legality is checked on
+    construction; TopologyError names the rule, the place, and what would be right.
+    """
+
+    ops: tuple[Op, ...]
+    output: str
+    depth: int
+    stem: str = "x0"
+    family: str = "custom"
+    settings: tuple[tuple[str, Setting], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        from graphs.rules import verify
+
+        object.__setattr__(self, "ops", tuple(self.ops))
+        object.__setattr__(self, "settings", tuple(self.settings))
+        verify(self)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks, by number."""
+        return tuple(sorted((op for op in self.ops if isinstance(op, Block)), key=lambda op: op.number))
+
+    @property
+    def mixes(self) -> tuple[Mix, ...]:
+        """The mixes, in listing order."""
+        return tuple(op for op in self.ops if isinstance(op, Mix))
+
+    @cached_property
+    def producers(self) -> Mapping[str, Op]:
+        """Which op writes each value (the stem has none)."""
+        return {value: op for op in self.ops for value in op.outputs}
+
+    @cached_property
+    def certificate(self) -> str:
+        """Text of the canonical program: equal exactly for equal topologies."""
+        from graphs.canonical import certificate
+
+        return certificate(self)
+
+    @cached_property
+    def digest(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical program."""
+        from graphs.canonical import digest
+
+        return digest(self.certificate)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Topology):
+            return NotImplemented
+        return self.certificate == other.certificate
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def matrix(self, port: str = "in") -> "np.ndarray[Any, Any]":
+        """The effective connection matrix at the initial weights, float64 of shape (depth + 1, depth + 1).
+
+        Row r is the input of block r + 1 (the last row: the output), column j is output j (0: the stem).
+        """
+        from graphs.matrix import connection_matrix
+
+        return connection_matrix(self, port=port)
+
+    def to_networkx(self) -> "nx.DiGraph[Any]":
+        """The typed bipartite DiGraph of values and operations; :meth:`from_networkx` takes it back."""
+        from graphs.exchange import to_networkx
+
+        return to_networkx(self)
+
+    @classmethod
+    def from_networkx(cls, graph: "nx.DiGraph[Any]") -> "Topology":
+        """From the typed form, or from a plain DAG over 0 (stem), 1..L (blocks), L+1 (output).
+
+        In a plain DAG a node reads the sum of its predecessors times the optional edge attribute ``weight``.
+        """
+        from graphs.exchange import from_networkx
+
+        return from_networkx(graph)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, plain lists, strings and numbers."""
+        from graphs.exchange import to_dict
+
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Topology":
+        """Read the JSON form; TopologyError names the place that is wrong."""
+        from graphs.exchange import from_dict
+
+        return from_dict(data)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the JSON form (valid YAML too) to ``path`` and return it."""
+        from graphs.exchange import write_text
+
+        return write_text(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Topology":
+        """Read a file that :meth:`save` wrote; hand-written YAML is read by ``search_space``."""
+        from graphs.exchange import read
+
+        return read(Path(path))
+
+    def with_ops(self, ops: tuple[Op, ...], output: str | None = None) -> Self:
+        """The same topology with other operations (and output): what a pass returns."""
+        return type(self)(
+            ops, self.output if output is None else output, self.depth, self.stem, self.family, self.settings
+        )
+
+    def __str__(self) -> str:
+        settings = "".join(f", {name}={value}" for name, value in self.settings)
+        return f"{self.family}(depth={self.depth}{settings})"
+
+    def __repr__(self) -> str:
+        return f"<Topology {self} {self.digest}>"

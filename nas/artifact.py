@@ -1,0 +1,181 @@
+"""The winner as a folder one can use: topology, weights, a card, and a snippet that loads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from graphs import Topology
+from graphs.coefficients import Coefficients
+from graphs.plan import lower
+from nas.errors import RunFolderError
+from nas.evaluate import Classifier, accuracy_of, build_model
+from nas.experiment import Experiment
+from nas.files import replace_file
+from nas.pricing import backbone_options, priced
+from nas.records import Trial
+from nas.run_folder import RunFolder
+from nas.units import show
+from nas.views import Views, topology_of
+from search_space.document import dump, read_topology
+from trainers import checkpoint
+from trainers.catalogue import describe
+from trainers.data import load_test
+from trainers.errors import TrainerError
+from trainers.metrics import evaluate as measure
+
+TRAINED_SNIPPET = '''"""Load the found model and measure it on the validation split it was selected by."""
+
+from pathlib import Path
+
+import nas
+
+model, experiment = nas.load_model(Path(__file__).parent)  # an nn.Module: images -> logits
+accuracy, loss = nas.accuracy_of(model, experiment.data.kind)
+print(f"accuracy {accuracy!r} loss {loss!r}")
+'''
+
+WIRING_SNIPPET = '''"""Wire your own blocks as found: ``dim`` channels, one module per block, no skip inside them."""
+
+from pathlib import Path
+
+import graphs
+from safetensors.torch import load_file
+
+HERE = Path(__file__).parent
+
+
+def load(blocks, dim):
+    """The model from x0 to the output value, its mixes at the stored weights."""
+    topology = graphs.Topology.load(HERE / "topology.yaml")
+    model = graphs.compile(topology, blocks, dim=dim)
+    model.weights.load_state_dict(load_file(HERE / "model.safetensors"))
+    return model
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What :func:`compile_run` made: the folder, and accuracies of the model as it loads back."""
+
+    folder: Path
+    trial: Trial
+    accuracy: float
+    loss: float
+    test_accuracy: float
+
+
+def compile_run(run: Path, out: Path) -> Compiled:
+    """Write the winner of a run to ``out`` and check that it loads back to the accuracy the run logged."""
+    views = Views.open(run)
+    trial = views.winner
+    if trial is None:
+        raise RunFolderError(f"{run} has no complete trial yet, so no winner; continue it with --resume")
+    weights = run / "weights" / RunFolder.weight_name(trial.number)
+    try:
+        tensors, metadata = checkpoint.load(weights)
+    except TrainerError as error:
+        raise RunFolderError(f"{error}; the run's folder is not whole") from error
+    if metadata.get("digest") != trial.digest:
+        raise RunFolderError(f"{weights} belongs to topology {metadata.get('digest')}, not to {trial.digest}")
+    topology = topology_of(trial)
+    _prepare(out)
+    topology.save(out / "topology.yaml")
+    replace_file(out / "experiment.yaml", dump(views.experiment.resolved()).encode())
+    checkpoint.save(out / "model.safetensors", tensors, metadata | {"family": trial.family})
+    replace_file(out / "load.py", TRAINED_SNIPPET.encode())
+    model, experiment = load_model(out)
+    accuracy, loss = accuracy_of(model, experiment.data.kind)
+    if accuracy != trial.accuracy:
+        raise RunFolderError(
+            f"the compiled model has accuracy {accuracy!r}, but the run logged {trial.accuracy!r} for trial "
+            f"{trial.number}; the weights or the versions in lock.json differ from those of the run"
+        )
+    with torch.inference_mode():
+        test_accuracy, _ = measure(model, load_test(experiment.data.kind))
+    compiled = Compiled(out, trial, accuracy, loss, test_accuracy)
+    replace_file(out / "card.md", _card(compiled, topology, experiment, run).encode())
+    return compiled
+
+
+def compile_topology_file(path: Path, out: Path) -> Topology:
+    """Write a topology's wiring alone, at its initial weights, with a snippet that takes the user's blocks."""
+    topology = read_topology(path)
+    _prepare(out)
+    topology.save(out / "topology.yaml")
+    checkpoint.save(out / "model.safetensors", Coefficients(lower(topology)).state_dict(), {"digest": topology.digest})
+    replace_file(out / "load.py", WIRING_SNIPPET.encode())
+    card = (
+        f"# {topology}\n\nDigest `{topology.digest}`. The wiring of {topology.depth} blocks at its initial weights; "
+        "`load.py` takes your blocks.\n\n```\n" + str(lower(topology)) + "\n```\n"
+    )
+    replace_file(out / "card.md", card.encode())
+    return topology
+
+
+def load_model(folder: Path) -> tuple[Classifier, Experiment]:
+    """The trained model of a folder that ``wireloom compile RUN`` wrote, and its experiment.
+
+    Raises UserError where the folder is not whole or the weights belong to another topology. Runs no code from it.
+    """
+    experiment = Experiment.load(folder / "experiment.yaml")
+    topology = read_topology(folder / "topology.yaml")
+    tensors, metadata = checkpoint.load(folder / "model.safetensors")
+    if metadata.get("digest") != topology.digest:
+        raise RunFolderError(
+            f"{folder}: the weights belong to topology {metadata.get('digest')}, but topology.yaml is {topology.digest}"
+        )
+    facts = describe(experiment.data.kind)
+    model = build_model(
+        topology,
+        backbone_options(experiment),
+        classes=facts["classes"],
+        image=facts["image"],
+        channels=facts["channels"],
+        seed=experiment.seed,
+    )
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunFolderError(f"{folder}: the weights do not fit the topology: {error}") from error
+    return model.eval(), experiment
+
+
+def _prepare(out: Path) -> None:
+    """Refuse a folder with other things in it; writing over an earlier compile is fine."""
+    ours = {"topology.yaml", "experiment.yaml", "model.safetensors", "load.py", "card.md", "__pycache__"}
+    try:
+        found = {path.name for path in out.iterdir()} if out.exists() else set()
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{out}: cannot be written: {error.strerror}; choose another --out") from error
+    if found - ours:
+        raise RunFolderError(f"{out} holds other files ({', '.join(sorted(found - ours)[:3])}); choose another --out")
+
+
+def _card(compiled: Compiled, topology: Topology, experiment: Experiment, run: Path) -> str:
+    trial, cost = compiled.trial, priced(experiment, topology).cost
+    return "\n".join(
+        [
+            f"# {experiment.name}: {topology}",
+            "",
+            f"Found by `wireloom search` in `{run.name}`, trial {trial.number}; digest `{trial.digest}`, seed {trial.seed}.",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| data | {experiment.data.kind}, {experiment.backbone.kind} backbone, dim {experiment.backbone.dim} |",
+            f"| validation accuracy (selected by it) | {show('accuracy', compiled.accuracy)} |",
+            f"| test accuracy | {show('accuracy', compiled.test_accuracy)} |",
+            f"| inference cost | {show('flops', cost.flops)}, of which wiring {show('flops', cost.wiring_flops)} |",
+            f"| parameters | {cost.parameters:,}, of which wiring {cost.wiring_parameters:,} |",
+            f"| trained for | {experiment.train.budget_gflops:g} GFLOPs |",
+            "",
+            "One training run on one seed: confirm on fresh seeds before relying on a difference. The validation",
+            "accuracy chose this model among many and is optimistic; the test accuracy is not.",
+            "",
+            "```",
+            str(lower(topology)),
+            "```",
+            "",
+        ]
+    )

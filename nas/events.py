@@ -1,0 +1,100 @@
+"""The append-only event log: the truth of a search. Everything else is a view rebuilt from it.
+
+One JSON object a line, numbered by ``seq``. A line is on disk before anything else learns of it. The driver is
+the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
+error, because a silent gap would change what the search proposes next.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from nas.errors import RunFolderError
+
+Event = dict[str, Any]
+
+
+def read(path: Path) -> tuple[Event, ...]:
+    """The whole events of a log; RunFolderError names the first damaged line."""
+    return tuple(event for _, event in _parse(path))
+
+
+def _parse(path: Path) -> list[tuple[int, Event]]:
+    """Each event with the offset just behind it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from error
+    events: list[tuple[int, Event]] = []
+    offset = 0
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        offset += len(line) + 1
+        try:
+            event = json.loads(line)
+        except ValueError as error:
+            raise RunFolderError(_damaged(path, number, f"it is not JSON ({error})")) from error
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            raise RunFolderError(_damaged(path, number, "it is not an event"))
+        if event.get("seq") != number - 1:
+            raise RunFolderError(_damaged(path, number, f"its seq is {event.get('seq')!r}, not {number - 1}"))
+        events.append((offset, event))
+    return events
+
+
+def _damaged(path: Path, number: int, why: str) -> str:
+    return (
+        f"{path}:{number}: the event log is damaged: {why}. Restore the file from a copy, or start anew with another --out"
+    )
+
+
+class EventLog:
+    """Appends events; opening an existing log drops a line that a crash cut off."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        parsed = _parse(path) if path.exists() else []
+        self.events: list[Event] = [event for _, event in parsed]
+        try:
+            self._file: IO[bytes] = path.open("ab")
+            _lock(self._file, path)
+            self._file.truncate(parsed[-1][0] if parsed else 0)
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write one event through to the disk and return it as a reader would see it."""
+        record = {"seq": len(self.events), "event": event, **fields}
+        line = json.dumps(record, allow_nan=False, default=_plain) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be written: {error.strerror}; free space and continue with --resume"
+            ) from error
+        self.events.append(json.loads(line))
+        return self.events[-1]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keep a second driver out for as long as this process holds the log open."""
+    try:
+        import fcntl
+    except ImportError:  # no advisory locks on this system
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunFolderError(f"{path.parent}: another process is running this search; wait for it or stop it") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be logged")

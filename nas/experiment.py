@@ -1,0 +1,181 @@
+"""An experiment file as one frozen value: everything the user decides, checked before anything runs."""
+
+import re
+from collections.abc import Mapping
+from os import PathLike
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
+
+from search_space.document import read
+from search_space.schema import Strict, build, one_of, parse, wrong
+from search_space.space import Space
+from trainers import catalogue, shapes
+from trainers.errors import TrainerError
+
+Goal = Literal["maximize", "minimize"]
+Metric = Literal["accuracy", "loss", "flops", "parameters", "traffic", "seconds", "accuracy_per_gflop"]
+Limited = Literal["flops", "parameters", "traffic"]
+
+# Which way each metric is better. The other way round is a slip of the pen: the best model would be the worst.
+GOALS: Mapping[Metric, Goal] = {
+    "accuracy": "maximize",
+    "loss": "minimize",
+    "flops": "minimize",
+    "parameters": "minimize",
+    "traffic": "minimize",
+    "seconds": "minimize",
+    "accuracy_per_gflop": "maximize",
+}
+RATIO: Metric = "accuracy_per_gflop"
+RATIO_FLOOR = 0.5
+
+
+class Data(Strict):
+    """A dataset of ``trainers.catalogue``."""
+
+    kind: Annotated[str, one_of("data kind", catalogue.FACTS)] = Field(examples=["digits"])
+
+
+class Backbone(Strict):
+    """A backbone of ``trainers.backbones``; hidden widths left out are twice the width they expand."""
+
+    kind: Annotated[str, one_of("backbone kind", shapes.SHAPES)] = Field(examples=["mixer"])
+    dim: int = Field(ge=1, examples=[48])
+    patch: int = Field(ge=1, examples=[2])
+    token_hidden: int | None = Field(default=None, ge=1)
+    channel_hidden: int | None = Field(default=None, ge=1)
+
+
+class Objective(Strict):
+    """One axis of the Pareto front.
+
+    ``floor``, of accuracy_per_gflop alone: an accuracy below which the objective counts as 0, so that a model which
+    has learned nothing cannot win by being cheap.
+    """
+
+    metric: Metric = Field(examples=["accuracy"])
+    goal: Goal = Field(examples=["maximize"])
+    floor: float | None = Field(default=None, gt=0, lt=1, validate_default=True)
+
+    @field_validator("goal")
+    @classmethod
+    def _goal(cls, goal: Goal, info: ValidationInfo) -> Goal:
+        metric: Metric | None = info.data.get("metric")
+        if metric is not None and goal != GOALS[metric]:
+            raise wrong(f"{goal!r} is the wrong way for {metric}; write {GOALS[metric]}")
+        return goal
+
+    @field_validator("floor")
+    @classmethod
+    def _floor(cls, floor: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("metric") == RATIO:
+            return RATIO_FLOOR if floor is None else floor
+        if floor is not None:
+            raise wrong(f"{floor:g} has no meaning here; only {RATIO} takes a floor")
+        return None
+
+
+class Train(Strict):
+    """How each trial is trained. ``budget_gflops`` are training GFLOPs, ``warmup`` is a fraction of the steps."""
+
+    budget_gflops: float = Field(gt=0, examples=[300])
+    batch: int = Field(ge=1, examples=[64])
+    lr: float = Field(gt=0, examples=["2.0e-3"])
+    warmup: float = Field(ge=0, lt=1, examples=[0.1])
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class Halving(Strict):
+    """Early stopping: after each rung the better ``keep`` share goes on."""
+
+    rungs: int = Field(default=3, ge=2, le=6)
+    keep: float = Field(default=0.34, gt=0, lt=1)
+
+
+class Search(Strict):
+    """How points are proposed; without ``halving`` every trial gets its full budget."""
+
+    sampler: Literal["tpe", "random"] = "tpe"
+    halving: Halving | None = None
+    baselines: bool = True
+    random_share: float = Field(default=0.15, ge=0, le=1)
+
+
+class Confirm(Strict):
+    """Training the front again on fresh seeds."""
+
+    seeds: int = Field(default=3, ge=1, le=20)
+
+
+class Experiment(Strict):
+    """The whole file. ``limits`` bound a model's cost; ``confirm`` is None where no confirmation is asked."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: str = Field(examples=["digits"])
+    seed: int = Field(ge=0, lt=2**32, examples=[0])
+    trials: int = Field(ge=1, examples=[24])
+    data: Data = Field(examples=["{kind: digits}"])
+    backbone: Backbone = Field(examples=["{kind: mixer, dim: 48, patch: 2}"])
+    space: Space = Field(examples=["{depth: 8, families: {residual: {}}}"])
+    objectives: Annotated[tuple[Objective, ...], pydantic.Strict(False)] = Field(
+        min_length=1, examples=["[{metric: accuracy, goal: maximize}]"]
+    )
+    limits: Mapping[Limited, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    train: Train = Field(examples=["{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}"])
+    search: Search = Search()
+    confirm: Confirm | None = None
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a file; SpaceError with file, line and key path for the first thing that is wrong."""
+        document = read(path)
+        given = {"space": Space.parse(document)} if "space" in document.data else {}
+        return parse(cls, document, given=given)
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data with every default filled in; as YAML it loads to an equal experiment."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same experiment with other values, such as ``trials`` or ``seed``; UserError if they are not valid."""
+        return build(type(self), dict(self) | changes)
+
+    @field_serializer("space")
+    def _plain_space(self, space: Space) -> dict[str, Any]:
+        return space.to_dict()
+
+    @field_validator("name")
+    @classmethod
+    def _folder_name(cls, name: str) -> str:
+        # It becomes a folder's name: no separators, nothing hidden, nothing that reads as an option.
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+            raise wrong(
+                f"{name!r} cannot name a folder; write at most 100 letters (a-z, A-Z), digits, '-', '_' or '.', "
+                "not starting with '-' or '.'"
+            )
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _distinct(cls, objectives: tuple[Objective, ...]) -> tuple[Objective, ...]:
+        metrics = [objective.metric for objective in objectives]
+        for index, metric in enumerate(metrics):
+            if metric in metrics[:index]:
+                raise wrong(f"{metric!r} is listed twice; keep one of them", at=(index, "metric"))
+        return objectives
+
+    @model_validator(mode="after")
+    def _backbone_fits_data(self) -> Self:
+        facts = catalogue.describe(self.data.kind)
+        sizes = self.backbone.model_dump(exclude={"kind"}, exclude_none=True)
+        known = {"depth": 1, "classes": facts["classes"], "image": facts["image"], "channels": facts["channels"]}
+        try:
+            shapes.parse(self.backbone.kind, known | sizes)
+        except TrainerError as error:
+            raise wrong(str(error), at=("backbone",)) from None
+        return self

@@ -1,0 +1,124 @@
+"""The state of a search as a fold over its event log: the same code for a live run and for a resumed one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.events import Event
+from nas.records import CurvePoint, Status, Trial, Value
+from nas.sampling import Told
+from search_space.space import Point
+
+
+@dataclass(slots=True)
+class Ask:
+    """One ask: the point, its verdict (``job``, ``rejected`` or ``duplicate``), and its trial number if it has one."""
+
+    index: int
+    point: Point
+    source: str
+    verdict: str
+    digest: str
+    number: int | None
+    twin: int | None = None  # the trial that a duplicate repeats
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Everything the study knows. :meth:`apply` takes one event; nothing else changes it."""
+
+    asks: list[Ask] = field(default_factory=list)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    open: dict[int, Event] = field(default_factory=dict)  # asked, not finished: the ask's event
+    curves: dict[int, dict[int, CurvePoint]] = field(default_factory=dict)
+    digests: dict[str, int] = field(default_factory=dict)
+    start: Event | None = None
+    ended: bool = False
+
+    @classmethod
+    def replay(cls, events: Iterable[Event]) -> "Ledger":
+        ledger = cls()
+        for event in events:
+            ledger.apply(event)
+        return ledger
+
+    def apply(self, event: Event) -> None:
+        """Take in one event as it stands in the log."""
+        match event["event"]:
+            case "start":
+                self.start = event
+            case "ask":
+                self._ask(event)
+            case "report":
+                point = CurvePoint(**event["point"])
+                self.curves.setdefault(event["number"], {})[point.step] = point
+            case "result":
+                self._result(event)
+            case "confirm":
+                self.confirmed[event["digest"], event["seed"]] = event
+            case "end":
+                self.ended = True
+
+    def _ask(self, event: Event) -> None:
+        point = Point.from_dict(event["point"])
+        number = event["number"]
+        ask = Ask(event["ask"], point, event["source"], event["verdict"], event["digest"], number, event.get("twin"))
+        self.asks.append(ask)
+        if ask.verdict == "duplicate" or number is None:
+            return
+        self.digests[ask.digest] = number
+        if ask.verdict == "rejected":
+            self.trials[number] = _trial(event, event, Status.REJECTED, ())
+        else:
+            self.open[number] = event
+
+    def _result(self, event: Event) -> None:
+        number = event["number"]
+        asked = self.open.pop(number)
+        curve = tuple(point for _, point in sorted(self.curves.pop(number, {}).items()))
+        self.trials[number] = _trial(asked, event, Status(event["status"]), curve)
+
+    @property
+    def trained(self) -> int:
+        """Trials that count against the total: finished and trained, or under way."""
+        return len(self.open) + sum(trial.status.trained for trial in self.trials.values())
+
+    def history(self) -> list[Told]:
+        """What the sampler is to know, in the order of asking."""
+        told = []
+        for ask in self.asks:
+            trial = self.trials.get(ask.number if ask.number is not None else -1)
+            if ask.twin is not None:
+                trial = self.trials.get(ask.twin)
+            values = tuple(trial.objectives.values()) if trial is not None and trial.objectives else None
+            told.append(Told(ask.point, None if trial is None else trial.status, values))
+        return told
+
+    def ordered(self) -> tuple[Trial, ...]:
+        """The finished trials by number."""
+        return tuple(self.trials[number] for number in sorted(self.trials))
+
+
+def _trial(asked: Mapping[str, Any], ended: Mapping[str, Any], status: Status, curve: tuple[CurvePoint, ...]) -> Trial:
+    point: Mapping[str, Value] = asked["point"]
+    return Trial(
+        number=asked["number"],
+        status=status,
+        source=asked["source"],
+        family=str(point["family"]),
+        point=point,
+        digest=asked["digest"],
+        seed=asked["seed"],
+        budget_flops=asked["budget_flops"],
+        spent_flops=ended.get("spent_flops", 0.0),
+        flops=asked["flops"],
+        parameters=asked["parameters"],
+        traffic=asked["traffic"],
+        objectives=ended.get("objectives", {}),
+        accuracy=ended.get("accuracy"),
+        loss=ended.get("loss"),
+        seconds=ended.get("seconds"),
+        reason=ended.get("reason"),
+        curve=curve,
+        topology=asked.get("topology"),
+    )

@@ -1,0 +1,69 @@
+"""The building blocks of a self-contained HTML page: it loads nothing and runs no script. All text is escaped."""
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from string import Template
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>$title</title><style>
+:root { --ink: #1c1e21; --paper: #fff; --line: #d9dce1; --soft: #f4f5f7; --dim: #5d6470; --mark: #0b62a8 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e6ea; --paper: #16181c; --line: #363a42; --soft: #20242b; --dim: #a0a7b4; --mark: #7dbcf2 } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  max-width: 62rem; padding: 1.5rem }
+h1 { font-size: 1.6rem; margin: 0 0 .4rem } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem }
+.headline { border-left: 4px solid var(--mark); background: var(--soft); padding: .8rem 1rem; font-size: 1.05rem }
+.headline p { margin: .2rem 0 }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .88rem; width: 100% }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top }
+th { white-space: nowrap; background: var(--soft) } td.n { text-align: right; font-variant-numeric: tabular-nums }
+code, pre { font: .85rem/1.5 ui-monospace, monospace } pre { background: var(--soft); padding: .6rem .8rem;
+  overflow-x: auto; margin: .2rem 0 .8rem } td code { overflow-wrap: anywhere }
+.drawings { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }
+figure { margin: 0 } figcaption { font-size: .85rem; color: var(--dim) }
+</style></head><body>
+<h1>$title</h1>
+$body
+</body></html>
+""")
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """The whole page; ``sections`` are HTML, empty ones are left out."""
+    return _PAGE.substitute(title=escaped(title), body="\n".join(filter(None, sections)))
+
+
+def section(title: str, content: str) -> str:
+    """A titled part of the page around ``content``, which is HTML."""
+    return f"<section><h2>{escaped(title)}</h2>{content}</section>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of rows of ready-made cells; wide ones scroll on their own."""
+    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def image(data: bytes, alt: str) -> str:
+    """A PNG or SVG inside the page; a drawing cannot run scripts there."""
+    kind = "png" if data.startswith(b"\x89PNG") else "svg+xml"
+    return f'<img alt="{escaped(alt)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
+
+
+def cell(text: str) -> str:
+    """A table cell of text."""
+    return f"<td>{escaped(text)}</td>"
+
+
+def number(text: str) -> str:
+    """A table cell set as a figure."""
+    return f'<td class="n">{escaped(text)}</td>'
+
+
+def escaped(text: str) -> str:
+    """Plain text made safe for HTML, inside attributes as well."""
+    return html.escape(text, quote=True)

@@ -1,0 +1,63 @@
+"""Plan and price a point without torch: everything up to the decision whether to train it."""
+
+from dataclasses import dataclass
+
+from graphs import BlockCost, Cost, ModelCost, Plan, Topology, lower, price
+from nas.experiment import Experiment
+from trainers import costs as backbone_costs
+from trainers.catalogue import describe
+from trainers.recipe import steps_for
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs."""
+
+    topology: Topology
+    plan: Plan
+    cost: Cost
+    steps: int
+    flops_per_step: float
+
+
+def model_cost(experiment: Experiment, depth: int) -> ModelCost:
+    """What the backbone of ``experiment`` costs at ``depth`` blocks."""
+    facts = describe(experiment.data.kind)
+    options = backbone_options(experiment)
+    parts = backbone_costs.price(
+        options.pop("kind"),
+        depth=depth,
+        classes=facts["classes"],
+        image=facts["image"],
+        channels=facts["channels"],
+        **options,
+    )
+    return ModelCost(
+        tokens=parts.tokens,
+        dim=parts.dim,
+        blocks=tuple(BlockCost(block.flops, block.parameters) for block in parts.blocks),
+        fixed=BlockCost(parts.stem_flops + parts.head_flops, parts.stem_parameters + parts.head_parameters),
+    )
+
+
+def backbone_options(experiment: Experiment) -> dict[str, object]:
+    """The backbone's section as plain options, without those left at None."""
+    return {name: value for name, value in experiment.backbone.model_dump().items() if value is not None}
+
+
+def priced(experiment: Experiment, topology: Topology) -> Priced:
+    """Plan and price; TrainerError where the budget does not buy one step."""
+    plan = lower(topology)
+    cost = price(plan, model_cost(experiment, topology.depth))
+    batch = experiment.train.batch
+    steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
+    return Priced(topology, plan, cost, steps, batch * cost.training_flops)
+
+
+def broken_limit(experiment: Experiment, cost: Cost) -> str | None:
+    """Why ``cost`` is over a limit of the experiment, or None."""
+    for metric, limit in experiment.limits.items():
+        value = getattr(cost, metric)
+        if value > limit:
+            return f"{metric} {value:,.0f} is over the limit {limit:,.0f}"
+    return None

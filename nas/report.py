@@ -1,0 +1,204 @@
+"""``report.html``: one file that says what a search found, what it cost and how to do it again.
+
+Its words are careful: a search keeps the luckiest of many trials, each of one seed.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.files import replace_file
+from nas.front import Objective, pareto
+from nas.front import winner as best_of
+from nas.page import cell, escaped, image, number, page, section, table
+from nas.plots import curves_figure, pareto_figure
+from nas.records import Status, Trial
+from nas.tables import value_of
+from nas.units import describe, difference, show, unit
+
+_COSTS = ("flops", "parameters", "traffic", "seconds")
+
+
+def write_report(
+    folder: Path,
+    *,
+    name: str,
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    front: Sequence[Trial],
+    winner: Trial | None,
+    facts: Mapping[str, str],
+    drawings: Mapping[str, bytes],
+    commands: Sequence[tuple[str, str]],
+    confirmation: Sequence[Mapping[str, object]] = (),
+) -> Path:
+    """Write ``report.html`` in one step and return its path; raises OSError.
+
+    ``drawings`` are SVG or PNG by digest, ``commands`` pairs of what it does and what to type, ``confirmation``
+    the rows of the fresh-seed table, shown as they are.
+    """
+    known = {trial.digest: trial for trial in (*trials, *front)}
+    body = [
+        _headline(trials, objectives, winner, bool(confirmation)),
+        section("Quality against cost", image(pareto_figure(trials, objectives, front), "Pareto plot")),
+        section("The front", _front_note(objectives) + _trial_table(front, objectives)),
+        section("Confirmed on fresh seeds", _plain_table(confirmation)) if confirmation else "",
+        section("Topologies", _drawings(drawings, known)) if drawings else "",
+        section("Learning curves", image(curves_figure(trials, front), "learning curves")),
+        section("What the search cost", _cost(trials)),
+        section("All trials", _trial_table(sorted(trials, key=lambda one: one.number), objectives, reasons=True)),
+        section("Do it again", _commands(commands)) if commands else "",
+        section("Facts", _facts(facts)) if facts else "",
+    ]
+    path = folder / "report.html"
+    replace_file(path, page(f"Topology search: {name}", body).encode())
+    return path
+
+
+def summary(trials: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, Any]:
+    """The report's figures as values for JSON: winner, baseline, front, counts by status, cost."""
+    winner = best_of(trials, objectives)
+    baseline = None if winner is None else residual_baseline(trials, winner)
+    return {
+        "objectives": [{"metric": one.metric, "goal": one.goal} for one in objectives],
+        "winner": None if winner is None else _record(winner),
+        "baseline": None if baseline is None else _record(baseline),
+        "front": [_record(trial) for trial in pareto(trials, objectives)],
+        "counts": _counts(trials),
+        "cost": {"training_flops": _spent(trials), "seconds": _seconds(trials)},
+    }
+
+
+def residual_baseline(trials: Sequence[Trial], winner: Trial) -> Trial | None:
+    """The residual network to compare with: COMPLETE, of the winner's seed and budget; its depth is preferred."""
+    fair = [
+        trial
+        for trial in trials
+        if trial.family == "residual"
+        and trial.status is Status.COMPLETE
+        and (trial.seed, trial.budget_flops) == (winner.seed, winner.budget_flops)
+        and trial.objectives.keys() >= winner.objectives.keys()
+    ]
+    depth = winner.point.get("depth")
+    return min(
+        fair,
+        key=lambda one: (one.point.get("depth") != depth, one.source != "baseline", one.number),
+        default=None,
+    )
+
+
+def _headline(trials: Sequence[Trial], objectives: Sequence[Objective], winner: Trial | None, confirmed: bool) -> str:
+    if winner is None:
+        return '<div class="headline"><p>No trial is complete yet, so there is nothing to report.</p></div>'
+    caution = (
+        "These figures are those of the search, which picks the luckiest of many: go by the fresh seeds below."
+        if confirmed
+        else "This is one seed, and the luckiest of many is picked: confirm it before you believe it."
+    )
+    lines = [
+        f"<strong>{escaped(describe(winner))}</strong> came first: {escaped(_figures(winner, objectives))}.",
+        escaped(_comparison(trials, objectives, winner)),
+        escaped(caution),
+        f"Trial {winner.number}, seed {winner.seed}, digest <code>{escaped(winner.digest)}</code>.",
+    ]
+    return '<div class="headline">' + "".join(f"<p>{line}</p>" for line in lines) + "</div>"
+
+
+def _comparison(trials: Sequence[Trial], objectives: Sequence[Objective], winner: Trial) -> str:
+    baseline = residual_baseline(trials, winner)
+    if baseline is None:
+        return "No residual network was trained in full with its seed and budget, so there is nothing to compare with."
+    if baseline.digest == winner.digest:
+        return "That is the residual network itself: nothing came ahead of it here."
+    same_depth = baseline.point.get("depth") == winner.point.get("depth")
+    which = "of the same depth" if same_depth else f"of another depth ({describe(baseline)})"
+    first = objectives[0].metric
+    gap = difference(first, winner.objectives[first] - baseline.objectives[first])
+    return (
+        f"The residual network {which}, with the same seed and training budget: {_figures(baseline, objectives)}. "
+        f"Difference in {unit(first).label}: {gap}."
+    )
+
+
+def _figures(trial: Trial, objectives: Sequence[Objective]) -> str:
+    return ", ".join(f"{unit(o.metric).label} {show(o.metric, trial.objectives.get(o.metric))}" for o in objectives)
+
+
+def _front_note(objectives: Sequence[Objective]) -> str:
+    goals = " and ".join(f"{unit(one.metric).label} ({one.goal})" for one in objectives)
+    return f"<p>Complete trials that no other one matches in {escaped(goals)} and beats in one.</p>"
+
+
+def _trial_table(trials: Sequence[Trial], objectives: Sequence[Objective], *, reasons: bool = False) -> str:
+    metrics = list(dict.fromkeys([*(one.metric for one in objectives), *_COSTS]))
+    header = ["#", "topology", *(unit(metric).axis for metric in metrics), "seed", "source", "digest"]
+    rows = []
+    for trial in trials:
+        figures = [number(show(metric, _value(trial, metric), symbol=False)) for metric in metrics]
+        digest = f'<code title="{escaped(trial.digest)}">{escaped(trial.digest[:12])}</code>'
+        cells = [number(str(trial.number)), cell(describe(trial)), *figures, number(str(trial.seed))]
+        cells += [cell(trial.source), f"<td>{digest}</td>"]
+        rows.append([*cells, cell(trial.status), cell(trial.reason or "")] if reasons else cells)
+    return table([*header, "status", "reason"] if reasons else header, rows)
+
+
+def _plain_table(rows: Sequence[Mapping[str, object]]) -> str:
+    return table(list(rows[0]), [[cell(str(cell)) for cell in row.values()] for row in rows])
+
+
+def _cost(trials: Sequence[Trial]) -> str:
+    counts = [[cell(status), number(str(count))] for status, count in _counts(trials).items()]
+    total = f"{show('spent_flops', _spent(trials))} of training over {len(trials)} trials, failures included; "
+    return f"<p>{escaped(total + show('seconds', _seconds(trials)))} in all.</p>" + table(["status", "trials"], counts)
+
+
+def _drawings(drawings: Mapping[str, bytes], known: Mapping[str, Trial]) -> str:
+    figures = []
+    for digest, picture in drawings.items():
+        caption = f"#{known[digest].number} {describe(known[digest])}" if digest in known else "topology"
+        short = f'<code title="{escaped(digest)}">{escaped(digest[:12])}</code>'
+        figures.append(f"<figure>{image(picture, caption)}<figcaption>{escaped(caption)} {short}</figcaption></figure>")
+    return f'<div class="drawings">{"".join(figures)}</div>'
+
+
+def _commands(commands: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"<p>{escaped(what)}</p><pre>{escaped(command)}</pre>" for what, command in commands)
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    return table(["fact", "value"], [[cell(name), cell(fact)] for name, fact in facts.items()])
+
+
+def _value(trial: Trial, metric: str) -> float | None:
+    found = value_of(trial, metric)
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _counts(trials: Sequence[Trial]) -> dict[str, int]:
+    counts = Counter(trial.status for trial in trials)
+    return {str(status): counts[status] for status in Status}
+
+
+def _spent(trials: Sequence[Trial]) -> float:
+    return sum(trial.spent_flops for trial in trials)
+
+
+def _seconds(trials: Sequence[Trial]) -> float:
+    return sum(trial.seconds or 0.0 for trial in trials)
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "family": trial.family,
+        "point": dict(trial.point),
+        "digest": trial.digest,
+        "seed": trial.seed,
+        "source": trial.source,
+        "objectives": dict(trial.objectives),
+        "flops": trial.flops,
+        "parameters": trial.parameters,
+        "traffic": trial.traffic,
+        "seconds": trial.seconds,
+    }

@@ -1,0 +1,166 @@
+"""One search from experiment to report: what ``wireloom search`` does, as a function."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from rich.console import Console
+
+from graphs import draw
+from graphs.errors import UserError
+from nas.errors import ExperimentError
+from nas.experiment import Experiment
+from nas.ledger import Ask
+from nas.pricing import Priced, priced
+from nas.progress import ProgressBoard
+from nas.records import Trial
+from nas.run_folder import RunFolder, environment
+from nas.study import ASKS_PER_TRIAL, Study
+from nas.tracking import Tracker
+from nas.views import Views, topology_of
+from trainers.errors import TrainerError
+
+SAMPLED = 64  # random points tried, beside the corners, before a limit is called impossible
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished search: its views, and the command that opens its tracking."""
+
+    views: Views
+    study: Study
+    tracking: str
+
+
+def check_reachable(experiment: Experiment) -> list[Priced]:
+    """Price extreme and random points; ExperimentError where none of them meets the limits or can be trained."""
+    space = experiment.space
+    points = [*space.baselines(), *space.corners(), *(space.random(Random(i)) for i in range(SAMPLED))]
+    found: list[Priced] = []
+    refused: TrainerError | None = None
+    for point in points:
+        try:
+            found.append(priced(experiment, space.topology(point)))
+        except TrainerError as error:
+            refused = refused or error
+    if not found:
+        raise ExperimentError(f"no point of the space can be trained: {refused}")
+    for metric, limit in experiment.limits.items():
+        least = min(getattr(item.cost, metric) for item in found)
+        if least > limit:
+            raise ExperimentError(
+                f"limits.{metric}: {limit:,.0f} is below every point tried; the least of {len(found)} has {least:,.0f}"
+            )
+    return found
+
+
+class _Tracking:
+    """The observer that keeps MLflow and the tables up to date."""
+
+    def __init__(self, tracker: Tracker, views: Views) -> None:
+        self.tracker = tracker
+        self.views = views
+
+    def asked(self, ask: Ask, reason: str | None) -> None:
+        pass
+
+    def reported(self, report: object, steps: int) -> None:
+        pass
+
+    def finished(self, trial: Trial) -> None:
+        self.views.write_tables()
+        self.tracker.trial(trial, _picture(trial))
+
+
+def _picture(trial: Trial) -> bytes | None:
+    return None if trial.topology is None else draw.picture(topology_of(trial))
+
+
+def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> Done:
+    """Run or continue the search in ``folder`` and write every view; KeyboardInterrupt leaves it resumable."""
+    from nas.evaluate import dataset
+    from nas.executors.serial import SerialExecutor
+
+    study = Study(experiment, folder, SerialExecutor())
+    views = Views(folder.path, experiment, study.ledger)
+    facts = environment(dataset(experiment.data.kind).fingerprint, _device())
+    folder.write_lock(facts)
+    board = ProgressBoard(experiment, study.ledger, console)
+    with board:
+        tracker = Tracker(
+            folder.path,
+            experiment_name=experiment.name,
+            run_name=folder.path.name,
+            run_key=str(folder.path.resolve()),
+            warn=board.say,
+        )
+        with study._timed("tracking"):
+            tracker.start(_parameters(experiment), {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()})
+            for trial in study.ledger.ordered():  # what an interrupted run did not get to write
+                tracker.trial(trial, _picture(trial))
+        study.observers = (board, _Tracking(tracker, views))
+        try:
+            study.run()
+        except KeyboardInterrupt:
+            views.write_tables()
+            tracker.interrupted()
+            raise
+        with study._timed("views"):
+            views.write_all()
+        with study._timed("tracking"):
+            names = ("report.html", "pareto.png", "trials.csv", "pareto.csv", "lock.json")
+            tracker.finish("FINISHED", _totals(views), {name: folder.path / name for name in names})
+    if not study.ledger.ended:
+        folder.log.append("end", trained=study.ledger.trained, asks=len(study.ledger.asks))
+    if views.winner is None:
+        raise ExperimentError(_why_no_winner(study))
+    return Done(views, study, tracker.command)
+
+
+def _why_no_winner(study: Study) -> str:
+    reasons = [trial.reason or trial.status.value for trial in study.ledger.ordered()]
+    return (
+        f"no trial completed in {len(study.ledger.asks)} asks (at most {ASKS_PER_TRIAL} per trial); "
+        f"the first reason: {reasons[0] if reasons else 'none was proposed'}"
+    )
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _parameters(experiment: Experiment) -> Mapping[str, str | float]:
+    return {
+        "data": experiment.data.kind,
+        "backbone": experiment.backbone.kind,
+        "dim": experiment.backbone.dim,
+        "seed": experiment.seed,
+        "trials": experiment.trials,
+        "sampler": experiment.search.sampler,
+        "budget_gflops": experiment.train.budget_gflops,
+        "lr": experiment.train.lr,
+        "families": " ".join(family.name for family in experiment.space.families),
+    }
+
+
+def _totals(views: Views) -> Mapping[str, float]:
+    totals = {
+        "trials": float(len(views.trials)),
+        "front": float(len(views.front)),
+        "spent_gflops": sum(trial.spent_flops for trial in views.trials) / 1e9,
+    }
+    best = views.winner
+    return totals | ({f"winner_{name}": value for name, value in best.objectives.items()} if best is not None else {})
+
+
+def plan_of(path: Path) -> Experiment:
+    """Load an experiment and check that some point of it can be trained within its limits."""
+    experiment = Experiment.load(path)
+    try:
+        check_reachable(experiment)
+    except ExperimentError as error:
+        raise UserError(f"{path}: {error}") from error
+    return experiment

@@ -1,0 +1,293 @@
+"""The study: the only owner of trials. It asks, prices, rejects, places jobs, decides at rungs, and tells.
+
+Every fact goes to the event log first and to the ledger from there, so that a resumed study is in the state of
+one that was never interrupted.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from graphs import TopologyError
+from nas.evaluate import Job, Outcome, Report
+from nas.executors import Executor
+from nas.experiment import Experiment
+from nas.files import replace_file
+from nas.front import pareto, signed
+from nas.halving import goes_on, rung_steps
+from nas.ledger import Ask, Ledger
+from nas.objectives import values
+from nas.pricing import Priced, backbone_options, broken_limit, priced
+from nas.records import CurvePoint, Status, Trial
+from nas.run_folder import RunFolder
+from nas.sampling import Proposer
+from search_space.space import Point
+from trainers.catalogue import describe
+from trainers.errors import TrainerError
+from trainers.recipe import Recipe
+
+ASKS_PER_TRIAL = 20
+CURVE_POINTS = 10
+
+STATUS = {
+    "complete": Status.COMPLETE,
+    "stopped": Status.PRUNED,
+    "diverged": Status.DIVERGED,
+    "failed": Status.FAILED,
+}
+
+
+class Observer(Protocol):
+    """Is told what happens, after it is in the log; a progress display, a tracker."""
+
+    def asked(self, ask: Ask, reason: str | None) -> None:
+        """A point was proposed; ``reason`` says why it is not trained."""
+        ...
+
+    def reported(self, report: Report, steps: int) -> None:
+        """A running trial measured itself."""
+        ...
+
+    def finished(self, trial: Trial) -> None:
+        """A trial ended, rejected ones included."""
+        ...
+
+
+class Study:
+    """One search over ``experiment`` in ``folder``; :meth:`run` returns when it has its trials."""
+
+    def __init__(
+        self, experiment: Experiment, folder: RunFolder, executor: Executor, observers: tuple[Observer, ...] = ()
+    ) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.executor = executor
+        self.observers = observers
+        self.ledger = Ledger.replay(folder.log.events)
+        self.proposer = Proposer(
+            experiment.space,
+            goals=[objective.goal for objective in experiment.objectives],
+            sampler=experiment.search.sampler,
+            seed=experiment.seed,
+            random_share=experiment.search.random_share,
+        )
+        self.classes = describe(experiment.data.kind)["classes"]
+        self.baselines = experiment.space.baselines() if experiment.search.baselines else ()
+        self.priced: dict[int, Priced] = {}
+        self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}  # rung -> trial -> signed objectives there
+        self.times: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Search until the asked number of trials is trained or 20 times as many points were proposed."""
+        if self.ledger.start is None:
+            self._log("start", name=self.experiment.name, seed=self.experiment.seed)
+        self._restore_rungs()
+        queue = [self._job(number) for number in sorted(self.ledger.open)]
+        running = 0
+        try:
+            while True:
+                while running < self.executor.slots and (job := self._next_job(queue)) is not None:
+                    self.executor.submit(job)
+                    running += 1
+                if not running:
+                    break
+                with self._timed("training"):
+                    message = self.executor.next()
+                if isinstance(message, Report):
+                    self._report(message)
+                else:
+                    running -= 1
+                    self._outcome(message)
+        finally:
+            self.executor.close()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the search stops because it ran out of asks, not because it has its trials."""
+        return self.ledger.trained < self.experiment.trials
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.times[what] += time.perf_counter() - started
+
+    def _log(self, event: str, **fields: Any) -> None:
+        with self._timed("log"):
+            self.ledger.apply(self.folder.log.append(event, **fields))
+
+    def _next_job(self, queue: list[Job]) -> Job | None:
+        """A job left over from an interrupted run, or that of the next point worth training; None at the end."""
+        if queue:
+            return queue.pop(0)
+        total = self.experiment.trials
+        while self.ledger.trained < total and len(self.ledger.asks) < ASKS_PER_TRIAL * total:
+            number = self._ask()
+            if number is not None:
+                return self._job(number)
+        return None
+
+    def _ask(self) -> int | None:
+        """Propose one point and log its verdict; the trial's number if it is to be trained."""
+        index = len(self.ledger.asks)
+        with self._timed("proposing"):
+            if index < len(self.baselines):
+                point, source = self.baselines[index], "baseline"
+            else:
+                point, source = self.proposer.propose(index, self.ledger.history())
+        with self._timed("planning"):
+            fields, reason, plan = self._verdict(point)
+        self._log("ask", ask=index, source=source, point=point.to_dict(), seed=self.experiment.seed, **fields)
+        ask = self.ledger.asks[-1]
+        if plan is not None and ask.number is not None:
+            self.priced[ask.number] = plan
+        for observer in self.observers:
+            observer.asked(ask, reason)
+        if ask.verdict == "rejected" and ask.number is not None:
+            self._finished(self.ledger.trials[ask.number])
+        return ask.number if ask.verdict == "job" else None
+
+    def _verdict(self, point: Point) -> tuple[dict[str, Any], str | None, Priced | None]:
+        """The ask event's fields, why the point is not trained, and its plan if it is."""
+        number = len(self.ledger.digests)
+        try:
+            topology = self.experiment.space.topology(point)
+            twin = self.ledger.digests.get(topology.digest)
+            if twin is not None:
+                fields = {"verdict": "duplicate", "digest": topology.digest, "number": None, "twin": twin}
+                return fields, f"the same topology as trial {twin}", None
+            plan = priced(self.experiment, topology)
+        except (TopologyError, TrainerError) as error:
+            # An illegal point has no program to take a digest of; its own text stands in.
+            name = f"illegal:{number}"
+            nothing = {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
+            fields = {"verdict": "rejected", "digest": name, "number": number, "reason": str(error), **nothing}
+            return fields, str(error), None
+        reason = broken_limit(self.experiment, plan.cost)
+        fields = {
+            "verdict": "job" if reason is None else "rejected",
+            "digest": topology.digest,
+            "number": number,
+            "flops": float(plan.cost.flops),
+            "parameters": plan.cost.parameters,
+            "traffic": float(plan.cost.traffic),
+            "budget_flops": self.experiment.train.budget_gflops * 1e9,
+            "topology": topology.to_dict(),
+        }
+        return fields | ({} if reason is None else {"reason": reason}), reason, plan
+
+    def _plan(self, number: int) -> Priced:
+        """The plan of a trial, made again where this process has not made it yet (after a resume)."""
+        if number not in self.priced:
+            point = next(ask.point for ask in self.ledger.asks if ask.number == number)
+            self.priced[number] = priced(self.experiment, self.experiment.space.topology(point))
+        return self.priced[number]
+
+    def _job(self, number: int) -> Job:
+        with self._timed("planning"):
+            event = self.ledger.open[number]
+            plan = self._plan(number)
+            rungs = () if event["source"] == "baseline" else self._rungs(plan.steps)
+            curve = {max(1, round(plan.steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
+            train = self.experiment.train
+            return Job(
+                number=number,
+                topology=event["topology"],
+                data=self.experiment.data.kind,
+                backbone=backbone_options(self.experiment),
+                recipe=Recipe(
+                    batch=train.batch,
+                    lr=train.lr,
+                    warmup=train.warmup,
+                    weight_decay=train.weight_decay,
+                    clip=train.clip,
+                    threads=train.threads,
+                ),
+                seed=self.experiment.seed,
+                steps=plan.steps,
+                flops_per_step=plan.flops_per_step,
+                report_at=tuple(sorted(curve.union(self._rungs(plan.steps)))),
+                ask_at=rungs,
+                weights=self.folder.weight_file(number),
+                metadata={"digest": event["digest"], "number": str(number), "seed": str(self.experiment.seed)},
+            )
+
+    def _rungs(self, steps: int) -> tuple[int, ...]:
+        return rung_steps(self.experiment.search.halving, steps)
+
+    def _objectives(self, number: int, accuracy: float, loss: float, seconds: float) -> dict[str, float]:
+        cost = self._plan(number).cost
+        return values(
+            self.experiment.objectives, cost, accuracy=accuracy, loss=loss, seconds=seconds, classes=self.classes
+        )
+
+    def _report(self, report: Report) -> None:
+        plan = self._plan(report.number)
+        point = CurvePoint(
+            report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
+        )
+        self._log("report", number=report.number, point=asdict(point))
+        self._enter_rung(report.number, point)
+        for observer in self.observers:
+            observer.reported(report, plan.steps)
+        if report.asks:
+            halving = self.experiment.search.halving
+            assert halving is not None, "only a search with halving asks"
+            rung = self._rungs(plan.steps).index(report.step)
+            self.executor.answer(report.number, goes_on(report.number, self.rungs[rung], halving.keep))
+
+    def _enter_rung(self, number: int, point: CurvePoint) -> None:
+        rungs = self._rungs(self._plan(number).steps)
+        if point.step in rungs and point.accuracy is not None and point.loss is not None:
+            found = self._objectives(number, point.accuracy, point.loss, seconds=0.0)
+            vector = signed(found, self.experiment.objectives)
+            self.rungs.setdefault(rungs.index(point.step), {})[number] = vector
+
+    def _restore_rungs(self) -> None:
+        """The rungs as the finished trials left them; a trial cut off in the middle enters them again."""
+        for trial in self.ledger.ordered():
+            for point in trial.curve:
+                self._enter_rung(trial.number, point)
+
+    def _outcome(self, outcome: Outcome) -> None:
+        number = outcome.number
+        plan = self._plan(number)
+        status = STATUS[outcome.kind]
+        objectives = {}
+        if status in (Status.COMPLETE, Status.PRUNED) and outcome.accuracy is not None and outcome.loss is not None:
+            objectives = self._objectives(number, outcome.accuracy, outcome.loss, outcome.seconds)
+        if outcome.traceback is not None:
+            trace = self.folder.path / "failures" / f"trial-{number:04d}.txt"
+            replace_file(trace, outcome.traceback.encode())
+        self._log(
+            "result",
+            number=number,
+            status=status.value,
+            spent_flops=outcome.step * plan.flops_per_step,
+            objectives=objectives,
+            accuracy=outcome.accuracy,
+            loss=outcome.loss,
+            seconds=outcome.seconds,
+            reason=outcome.reason,
+        )
+        self._finished(self.ledger.trials[number])
+
+    def _finished(self, trial: Trial) -> None:
+        self._keep_front_weights()
+        with self._timed("views"):
+            for observer in self.observers:
+                observer.finished(trial)
+
+    def _keep_front_weights(self) -> None:
+        """Weights are kept for the front only: what is dominated is never handed to anybody."""
+        front = pareto(self.ledger.ordered(), self.experiment.objectives)
+        keep = {self.folder.weight_file(trial.number) for trial in front}
+        keep |= {self.folder.weight_file(number) for number in self.ledger.open}
+        for path in self.folder.weights.glob("trial-*.safetensors"):
+            if path not in keep:
+                path.unlink()

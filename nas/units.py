@@ -1,0 +1,83 @@
+"""How figures are shown to people: the unit of each metric, and a trial's name in a few words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nas.records import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How one metric is shown: ``label (symbol)`` on an axis, values times ``scale`` with ``digits`` decimals."""
+
+    label: str
+    symbol: str = ""
+    scale: float = 1.0
+    digits: int = 3
+
+    @property
+    def axis(self) -> str:
+        return f"{self.label} ({self.symbol})" if self.symbol else self.label
+
+
+UNITS = {
+    "accuracy": Unit("validation accuracy", "%", 100.0, 1),
+    "loss": Unit("validation loss", "nats per sample", 1.0, 4),
+    "train_loss": Unit("training loss", "nats per sample", 1.0, 4),
+    "flops": Unit("inference cost per sample", "MFLOPs", 1e-6, 3),
+    "parameters": Unit("parameters", "thousands", 1e-3, 1),
+    "traffic": Unit("wiring traffic", "passes over one hidden state", 1.0, 1),
+    "seconds": Unit("training time", "s", 1.0, 1),
+    "spent_flops": Unit("training compute", "GFLOPs", 1e-9, 2),
+}
+
+
+def unit(metric: str) -> Unit:
+    """The unit of a metric; one we do not know is shown as it is, under its own name."""
+    return UNITS.get(metric, Unit(metric.replace("_", " ")))
+
+
+def show(metric: str, value: float | None, *, symbol: bool = True) -> str:
+    """A value in its metric's unit, such as ``97.3 %``; a dash where there is none."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return str(value)
+    shape = UNITS.get(metric)
+    if shape is None:
+        return f"{value:.5g}"
+    text = f"{value * shape.scale:,.{shape.digits}f}"
+    return f"{text} {shape.symbol}" if symbol else text
+
+
+def difference(metric: str, value: float) -> str:
+    """A signed difference of two values of a metric; those in percent differ by points."""
+    shown = show(metric, abs(value)).replace("%", "points")
+    return f"{'-' if value < 0 else '+'}{shown}"
+
+
+def describe(trial: Trial, limit: int = 60) -> str:
+    """The family and its settings in one line of at most ``limit`` characters, such as ``hyper depth=4``."""
+    settings = (f"{key}={_brief(value)}" for key, value in trial.point.items() if key != "family")
+    text = " ".join([trial.family or "no family", *settings])
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def tell_apart(trials: Sequence[Trial], limit: int = 28) -> dict[int, str]:
+    """Short names by trial number: the family, the depth if depths differ, settings that differ in the family."""
+    names = {}
+    for trial in trials:
+        family = [other for other in trials if other.family == trial.family]
+        differing = [
+            key
+            for key, value in trial.point.items()
+            if key != "family"
+            and any(other.point.get(key) != value for other in (trials if key == "depth" else family))
+        ]
+        names[trial.number] = describe(replace(trial, point={key: trial.point[key] for key in differing}), limit)
+    return names
+
+
+def _brief(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

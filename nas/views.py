@@ -1,0 +1,106 @@
+"""The views of a run: tables, pictures, report and winner, rebuilt from the event log whenever asked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from graphs import Topology, draw
+from nas.errors import RunFolderError
+from nas.events import read
+from nas.experiment import Experiment
+from nas.front import pareto, winner
+from nas.ledger import Ledger
+from nas.plots import save_pareto
+from nas.records import Trial
+from nas.report import write_report
+from nas.tables import write_pareto, write_trials
+
+DRAWN = 6  # topologies drawn in the report
+
+
+class Views:
+    """A run's folder as read from disk: its experiment and the state its log adds up to."""
+
+    def __init__(self, folder: Path, experiment: Experiment, ledger: Ledger) -> None:
+        self.folder = folder
+        self.experiment = experiment
+        self.ledger = ledger
+
+    @classmethod
+    def open(cls, folder: Path) -> "Views":
+        """Read a run's folder; RunFolderError where it is none."""
+        if not (folder / "events.jsonl").is_file():
+            raise RunFolderError(f"{folder} is no run's folder: it has no events.jsonl")
+        return cls(folder, Experiment.load(folder / "experiment.yaml"), Ledger.replay(read(folder / "events.jsonl")))
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        return self.ledger.ordered()
+
+    @property
+    def front(self) -> tuple[Trial, ...]:
+        return pareto(self.trials, self.experiment.objectives)
+
+    @property
+    def winner(self) -> Trial | None:
+        return winner(self.trials, self.experiment.objectives)
+
+    def write_tables(self) -> None:
+        """``trials.csv`` and ``pareto.csv``."""
+        objectives = self.experiment.objectives
+        write_trials(self.folder / "trials.csv", self.trials, objectives)
+        write_pareto(self.folder / "pareto.csv", self.front, objectives)
+
+    def write_all(self) -> None:
+        """Every view: tables, ``pareto.png``, ``winner/topology.yaml`` and ``report.html``."""
+        objectives, front, best = self.experiment.objectives, self.front, self.winner
+        self.write_tables()
+        save_pareto(self.folder / "pareto.png", self.trials, objectives, front)
+        if best is not None:
+            (self.folder / "winner").mkdir(exist_ok=True)
+            topology_of(best).save(self.folder / "winner" / "topology.yaml")
+        write_report(
+            self.folder,
+            name=self.experiment.name,
+            trials=self.trials,
+            objectives=objectives,
+            front=front,
+            winner=best,
+            facts=self.facts(),
+            drawings={trial.digest: draw.picture(topology_of(trial)) for trial in front[:DRAWN]},
+            commands=self.commands(),
+        )
+
+    def facts(self) -> dict[str, str]:
+        """What the report says of the environment: ``lock.json``, flat."""
+        try:
+            lock = json.loads((self.folder / "lock.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return _flat(lock)
+
+    def commands(self) -> list[tuple[str, str]]:
+        """What a reader may want to type next, with a word on what it does."""
+        return [
+            ("compile the winner and check it", f"wireloom compile {self.folder} --out {self.folder}/model"),
+            ("run this search again", f"wireloom search {self.folder}/experiment.yaml"),
+            ("look at the winner", f"wireloom show {self.folder}/winner/topology.yaml"),
+        ]
+
+
+def topology_of(trial: Trial) -> Topology:
+    """The topology of a trial that has one."""
+    if trial.topology is None:
+        raise RunFolderError(f"trial {trial.number} has no topology: {trial.reason}")
+    return Topology.from_dict(dict(trial.topology))
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key} ")
+        else:
+            flat[f"{prefix}{key}".strip()] = "–" if value is None else str(value)
+    return flat

@@ -1,0 +1,159 @@
+"""A search space: depth, families and their parameters, as declared in a YAML file."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from math import prod
+from typing import Any
+
+from pydantic import Field
+
+from graphs.errors import UserError
+from graphs.topology import Topology
+from search_space import domain
+from search_space.document import Document
+from search_space.domain import Domain
+from search_space.errors import Key, unknown
+from search_space.family import WIRING, Family
+from search_space.point import Answers, RandomSuggest, Suggest
+from search_space.point import Point as Point
+from search_space.schema import Strict, parse
+from search_space.wiring import PRIORITIES
+
+MAX_DEPTH = 1000
+RESIDUAL = "residual"
+
+
+class _Form(Strict):
+    depth: Any = Field(examples=["{low: 4, high: 8}"])
+    families: dict[str, Any] = Field(examples=["{residual: {}}"], min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of :meth:`Space.describe`; ``condition`` is empty where the parameter is always there."""
+
+    name: str
+    kind: str  # fixed, choice, int or float
+    domain: str
+    condition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The topologies that a file describes. Families keep the file's order, parameters that of the signature."""
+
+    depth: Domain
+    families: tuple[Family, ...]
+
+    @classmethod
+    def parse(cls, document: Document, at: Key = ("space",)) -> "Space":
+        """The space at a key path of a document; SpaceError for the first thing that is wrong.
+
+        Family names, parameters, their types and defaults come from the functions in ``graphs.families``; the
+        least and greatest value of each parameter is tried on the family itself.
+        """
+        parse(_Form, document, at)
+        here = (*at, "depth")
+        depth = domain.read(int, document, here)
+        domain.at_least(1, depth, document, here)
+        if max(_depths(depth)) > MAX_DEPTH:
+            raise document.error(here, f"{depth} is too deep; at most {MAX_DEPTH}")
+        names = document.get((*at, "families"))
+        return cls(depth, tuple(Family.read(document, (*at, "families", name), depth) for name in names))
+
+    def ask(self, suggest: Suggest) -> Point:
+        """One point. The questions: "family" if there are several, "depth", then the chosen family's parameters.
+
+        Parameters are named "hyper.streams"; fixed ones are in the point without being asked. Wiring asks
+        "wiring.edges" and, for each edge that can be at that depth, "wiring.priority.I-J" in [0, 1].
+        """
+        names = [family.name for family in self.families]
+        name = suggest.choice("family", names) if len(names) > 1 else names[0]
+        family = self.families[names.index(str(name))]
+        return family.point(self._ask_depth(suggest), suggest)
+
+    def topology(self, point: Point) -> Topology:
+        """The topology of a point of this space or of one of its baselines; UserError if it is neither."""
+        family = self._family(point.family)
+        given = point.to_dict()
+        answers = Answers(given)
+        legal = family.point(self._ask_depth(answers), answers).to_dict()
+        for name, value in legal.items():
+            if name not in given:
+                raise UserError(f"point: {name} is missing")
+            if given[name] != value:
+                raise UserError(f"point: {name} is {given[name]!r}; this space fixes it at {value!r}")
+        for name in given:
+            if name not in legal:
+                raise UserError(f"point: {unknown('name', name, legal)}")
+        return family.build(point)
+
+    def baselines(self) -> tuple[Point, ...]:
+        """The declared families at their published defaults and the greatest depth, residual always first.
+
+        A default that is not declared is replaced by the nearest declared value. Wiring has no baseline.
+        """
+        depth = max(_depths(self.depth))
+        known = [family for family in self.families if family.name not in (RESIDUAL, WIRING)]
+        return tuple(family.baseline(depth) for family in (self._family(RESIDUAL), *known))
+
+    def random(self, rng: random.Random) -> Point:
+        """A point of uniformly drawn values; wirings are uniform over the edge budget, not over graphs."""
+        return self.ask(RandomSuggest(rng))
+
+    def corners(self, limit: int = 256) -> Iterator[Point]:
+        """At most ``limit`` points at the ends of the space, each family's least ones first, families in turn.
+
+        If none of them meets a limit on cost, it is likely that no point does.
+        """
+        depths = tuple(dict.fromkeys(_depths(self.depth)))
+        turns = zip_longest(*(family.corners(depths) for family in self.families))
+        return islice((point for turn in turns for point in turn if point is not None), limit)
+
+    def describe(self) -> tuple[Row, ...]:
+        """What is asked, in order, for people."""
+        names = [family.name for family in self.families]
+        rows = [Row("family", "choice" if len(names) > 1 else "fixed", " | ".join(names), "")]
+        rows.append(Row("depth", self.depth.kind, str(self.depth), ""))
+        for family in self.families:
+            condition = f"family = {family.name}" if len(names) > 1 else ""
+            for name, known in family.domains:
+                rows.append(Row(f"{family.name}.{name}", known.kind, str(known), condition))
+            if family.encoding is not None:
+                edges = family.encoding.edges
+                rows.append(Row("wiring.edges", edges.kind, str(edges), condition))
+                rows.append(Row(PRIORITIES, "float", "[0, 1] for each optional edge", condition))
+        return tuple(rows)
+
+    def size(self) -> int | None:
+        """The number of points, or None if a parameter is continuous (an edge's priority is)."""
+        counts = [known.count() for family in self.families for _, known in family.domains]
+        if None in counts or any(family.encoding is not None for family in self.families):
+            return None
+        per_family = (prod(known.count() or 1 for _, known in family.domains) for family in self.families)
+        return (self.depth.count() or 1) * sum(per_family)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The space as in a YAML file with every default filled in; it parses to an equal space."""
+        return {
+            "depth": self.depth.plain(),
+            "families": {family.name: family.plain() for family in self.families},
+        }
+
+    def _ask_depth(self, suggest: Suggest) -> int:
+        return int(self.depth.ask("depth", suggest))
+
+    def _family(self, name: str) -> Family:
+        """A declared family, or the residual network, which is always in the race."""
+        for family in self.families:
+            if family.name == name:
+                return family
+        if name == RESIDUAL:
+            return Family.published(RESIDUAL)
+        raise UserError(f"point: {unknown('family', name, [family.name for family in self.families])}")
+
+
+def _depths(depth: Domain) -> tuple[int, ...]:
+    return tuple(int(extreme) for extreme in depth.extremes())

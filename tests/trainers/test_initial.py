@@ -1,0 +1,61 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trainers.errors import TrainerError
+from trainers.initial import initialise
+
+
+def test_linear_is_uniform_within_the_bound_and_norms_are_the_identity() -> None:
+    module = nn.Sequential(nn.Linear(400, 300), nn.LayerNorm(300))
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, 9.0)
+    initialise(module, seed=0, name="block1")
+    linear, norm = module
+    assert isinstance(linear, nn.Linear)
+    assert isinstance(norm, nn.LayerNorm)
+    bound = 1 / math.sqrt(400)
+    weight = linear.weight.detach()
+    # 120,000 draws: the largest misses the bound by less than 1 part in 1,000 but for odds of exp(-120).
+    assert 0.999 * bound < weight.abs().max() <= bound
+    # Three standard errors of a mean and of a variance of 120,000 uniform draws.
+    assert abs(weight.mean()) < 3 * bound / math.sqrt(3 * 120_000)
+    assert abs(weight.var() / (bound**2 / 3) - 1) < 3 * math.sqrt(0.8 / 120_000)
+    assert not linear.bias.any()
+    assert (norm.weight == 1).all()
+    assert not norm.bias.any()
+
+
+def test_order_and_global_generator_do_not_matter() -> None:
+    torch.manual_seed(1)
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    before = torch.get_rng_state()
+    initialise(first, seed=5, name="block1")
+    initialise(second, seed=5, name="block2")
+    assert torch.equal(torch.get_rng_state(), before)
+
+    torch.manual_seed(2)
+    again = nn.Linear(4, 4)
+    initialise(again, seed=5, name="block2")
+    assert torch.equal(again.weight, second.weight)
+    assert not torch.equal(first.weight, second.weight)
+
+
+def test_parameters_of_one_module_draw_apart() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    initialise(module, seed=0, name="block1")
+    assert not torch.equal(module[0].weight, module[1].weight)
+
+
+def test_other_dtypes_get_the_same_numbers_rounded() -> None:
+    single, double = nn.Linear(4, 4), nn.Linear(4, 4, dtype=torch.float64)
+    initialise(single, seed=0, name="block1")
+    initialise(double, seed=0, name="block1")
+    assert torch.equal(single.weight.double(), double.weight)
+
+
+def test_a_module_without_a_rule_is_refused_by_name() -> None:
+    with pytest.raises(TrainerError, match=r"cannot initialise '1.weight' of 'block3'.*Conv2d"):
+        initialise(nn.Sequential(nn.Linear(2, 2), nn.Conv2d(1, 1, 1)), seed=0, name="block3")

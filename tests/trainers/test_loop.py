@@ -1,0 +1,241 @@
+import hashlib
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from trainers.data import Data
+from trainers.errors import Diverged, TrainerError
+from trainers.loop import Progress, decay_groups, train
+from trainers.recipe import Recipe, learning_rate
+
+Build = Callable[..., nn.Module]
+ONE_THREAD = Recipe(threads=1)
+
+TRAIN_AND_HASH = """
+import hashlib, torch
+from torch import nn
+from trainers import backbones, data, loop, recipe
+backbone = backbones.build("mixer", depth=2, classes=10, image=(8, 8), channels=1, dim=8, patch=4)
+backbone.initialise(7)
+model = nn.Sequential(backbone.stem, *backbone.blocks, backbone.head)
+settings = recipe.Recipe(threads=1)
+reports = list(loop.train(model, data.load("digits"), settings, steps=20, seed=7, report_at=[5]))
+digest = hashlib.sha256(repr(reports).encode())
+for parameter in model.parameters():
+    digest.update(parameter.detach().numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def run(model: nn.Module, data: Data, recipe: Recipe = ONE_THREAD, *, steps: int = 20, seed: int = 0) -> str:
+    """A digest of the whole curve and of the final weights, to the last bit."""
+    reports = list(train(model, data, recipe, steps=steps, seed=seed, report_at=[5]))
+    digest = hashlib.sha256(repr(reports).encode())
+    for parameter in model.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_a_residual_mixer_learns(residual: Build, digits: Data) -> None:
+    model = residual(depth=4, dim=32, patch=2)
+    *_, last = train(model, digits, ONE_THREAD, steps=150, seed=0, report_at=[])
+    assert last.accuracy > 0.85
+
+
+def test_it_reports_where_asked_and_at_the_end(residual: Build, digits: Data) -> None:
+    reports = list(train(residual(), digits, ONE_THREAD, steps=7, seed=0, report_at=[2, 5]))
+    assert [report.step for report in reports] == [2, 5, 7]
+
+
+def test_the_training_loss_is_the_mean_since_the_last_report(residual: Build, digits: Data) -> None:
+    each = list(train(residual(), digits, ONE_THREAD, steps=6, seed=0, report_at=range(1, 7)))
+    some = list(train(residual(), digits, ONE_THREAD, steps=6, seed=0, report_at=[2]))
+    losses = [report.train_loss for report in each]
+    assert [report.train_loss for report in some] == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 4])
+
+
+def test_reporting_does_not_change_training(residual: Build, digits: Data) -> None:
+    often = list(train(residual(), digits, ONE_THREAD, steps=6, seed=0, report_at=range(1, 7)))
+    once = list(train(residual(), digits, ONE_THREAD, steps=6, seed=0, report_at=[]))
+    assert (often[-1].accuracy, often[-1].loss) == (once[-1].accuracy, once[-1].loss)
+
+
+def test_two_runs_are_equal_to_the_last_bit(residual: Build, digits: Data) -> None:
+    first = run(residual(seed=3), digits)
+    torch.manual_seed(99)
+    assert run(residual(seed=3), digits) == first
+    assert run(residual(seed=3), digits, seed=1) != first
+
+
+def test_two_fresh_processes_are_equal_to_the_last_bit() -> None:
+    command = [sys.executable, "-c", TRAIN_AND_HASH]
+    hashes = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    assert len(hashes) == 1
+    assert len(hashes.pop().strip()) == 64
+
+
+def test_all_models_see_the_same_order(residual: Build, digits: Data) -> None:
+    def first_batches(model: nn.Module) -> list[torch.Tensor]:
+        seen: list[torch.Tensor] = []
+        model.register_forward_pre_hook(lambda part, args: seen.append(args[0]) if part.training else None)
+        list(train(model, digits, ONE_THREAD, steps=3, seed=4, report_at=[]))
+        return seen
+
+    shallow, deep = first_batches(residual(depth=1)), first_batches(residual(depth=5, dim=12))
+    assert all(torch.equal(a, b) for a, b in zip(shallow, deep, strict=True))
+    assert {len(batch) for batch in shallow} == {64}
+
+
+def test_the_update_is_that_of_adamw_with_this_schedule(residual: Build, digits: Data) -> None:
+    recipe = Recipe(threads=1, batch=896, weight_decay=0.5, clip=0.1, warmup=0.5)
+    # In float64, because Adam turns rounding of a gradient near 0 into a visible step.
+    doubled = replace(
+        digits,
+        train=replace(digits.train, images=digits.train.images.double()),
+        validation=replace(digits.validation, images=digits.validation.images.double()),
+    )
+    trained, expected = residual().double(), residual().double()
+    list(train(trained, doubled, recipe, steps=4, seed=0, report_at=[]))
+    # A batch as large as the training part makes the order irrelevant but for rounding.
+    moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in expected.named_parameters()}
+    for step in range(1, 5):
+        rate = learning_rate(recipe, step, 4)
+        expected.zero_grad()
+        nn.functional.cross_entropy(expected(doubled.train.images), doubled.train.labels).backward()
+        gradients = [p.grad for p in expected.parameters() if p.grad is not None]
+        norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+        with torch.no_grad():
+            for name, p in expected.named_parameters():
+                assert p.grad is not None
+                gradient = p.grad * min(1.0, 0.1 / norm)
+                mean, square = moments[name]
+                mean.mul_(0.9).add_(0.1 * gradient)
+                square.mul_(0.999).add_(0.001 * gradient**2)
+                if p.ndim >= 2:
+                    p.mul_(1 - rate * 0.5)
+                p.sub_(rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8))
+        assert norm > 0.1, "the case must clip"
+    for (name, p), q in zip(trained.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_only_matrices_decay(residual: Build) -> None:
+    model = residual(depth=2)
+    frozen = next(model.parameters())
+    frozen.requires_grad_(False)
+    matrices, vectors = decay_groups(model, 0.1)
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+    assert all("norm" in name_of[id(p)] or "bias" in name_of[id(p)] for p in vectors["params"])
+    assert all("norm" not in name_of[id(p)] and "bias" not in name_of[id(p)] for p in matrices["params"])
+    grouped = [id(p) for p in matrices["params"] + vectors["params"]]
+    assert sorted([*grouped, id(frozen)]) == sorted(name_of)
+
+
+class Nan(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * math.nan
+
+
+class NanGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return gradient * math.inf
+
+
+def test_a_block_that_returns_nan_diverges_at_the_first_step_and_keeps_the_weights(digits: Data) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Nan())
+    before = model[1].weight.clone()
+    with pytest.raises(Diverged) as caught:
+        list(train(model, digits, ONE_THREAD, steps=5, seed=0, report_at=[]))
+    assert caught.value.step == 1
+    assert math.isnan(caught.value.value)
+    assert torch.equal(model[1].weight, before)
+
+
+class Forbids(nn.Module):
+    """Rules class 0 out: an infinite loss where it is the label, and finite gradients all the same."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.masked_fill(torch.arange(10) == 0, -math.inf)
+
+
+def test_an_infinite_loss_diverges_under_finite_gradients(digits: Data) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Forbids())
+    with pytest.raises(Diverged) as caught:
+        list(train(model, digits, ONE_THREAD, steps=5, seed=0, report_at=[]))
+    assert (caught.value.step, caught.value.value) == (1, math.inf)
+
+
+def test_a_gradient_that_is_not_finite_diverges_under_a_finite_loss(digits: Data) -> None:
+    class Bad(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = NanGradient.apply(x)
+            return y
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Bad())
+    with pytest.raises(Diverged) as caught:
+        list(train(model, digits, ONE_THREAD, steps=5, seed=0, report_at=[]))
+    assert caught.value.step == 1
+
+
+def test_a_rate_that_explodes_diverges_at_the_next_step(residual: Build, digits: Data) -> None:
+    with pytest.raises(Diverged) as caught:
+        list(train(residual(), digits, replace(ONE_THREAD, lr=1e30), steps=50, seed=0, report_at=[]))
+    assert caught.value.step == 2
+
+
+def test_validation_catches_weights_that_explode_at_the_last_step(residual: Build, digits: Data) -> None:
+    with pytest.raises(Diverged) as caught:
+        list(train(residual(), digits, replace(ONE_THREAD, lr=1e30), steps=1, seed=0, report_at=[]))
+    assert caught.value.step == 1
+
+
+def test_closing_stops_training_and_gives_the_threads_back(residual: Build, digits: Data) -> None:
+    before = torch.get_num_threads()
+    model = residual()
+    running = train(model, digits, Recipe(threads=before + 1), steps=9, seed=0, report_at=[1])
+    assert isinstance(next(running), Progress)
+    assert torch.get_num_threads() == before + 1
+    reached = [parameter.detach().clone() for parameter in model.parameters()]
+    running.close()
+    assert torch.get_num_threads() == before
+    assert list(running) == []
+    assert all(torch.equal(a, b) for a, b in zip(reached, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("steps", "report_at", "message"),
+    [(0, [], "steps must be at least 1"), (5, [6], "cannot report at step 6"), (5, [0], "from 1 to 5")],
+)
+def test_bad_arguments_are_refused_before_the_first_step(
+    residual: Build, digits: Data, steps: int, report_at: list[int], message: str
+) -> None:
+    with pytest.raises(TrainerError, match=message):
+        train(residual(), digits, ONE_THREAD, steps=steps, seed=0, report_at=report_at)
+
+
+def test_a_block_that_no_gradient_reaches_is_left_alone(digits: Data) -> None:
+    class Pruned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(64, 10), nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.used(x.flatten(1))
+            return y
+
+    model = Pruned()
+    before = model.unused.weight.clone()
+    list(train(model, digits, ONE_THREAD, steps=2, seed=0, report_at=[]))
+    assert torch.equal(model.unused.weight, before)

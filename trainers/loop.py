@@ -1,0 +1,118 @@
+"""The training loop: a generator that trains, reports at the steps it was asked to, and stops when closed."""
+
+import math
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch import nn
+
+from trainers.batches import batches
+from trainers.data import Data
+from trainers.errors import Diverged, TrainerError
+from trainers.metrics import evaluate
+from trainers.recipe import Recipe, learning_rate
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report: training loss (mean since the last report), validation accuracy and loss, in nats."""
+
+    step: int
+    train_loss: float
+    accuracy: float
+    loss: float
+
+
+class Group(TypedDict):
+    """Parameters that share a weight decay."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+
+
+def train(
+    model: nn.Module, data: Data, recipe: Recipe, *, steps: int, seed: int, report_at: Collection[int]
+) -> Generator[Progress, None, None]:
+    """Train in place with AdamW, yielding a Progress at each step in `report_at` and at the last.
+
+    Steps count from 1. The order of samples depends on the seed alone; the initial weights are the model's.
+    Same seed, machine and number of threads: bit-equal weights and reports. `recipe.threads` holds for the
+    whole process until the generator ends. Raises TrainerError at once on bad arguments, and Diverged while
+    running, at the first loss or gradient norm that is not finite, before that step changes the weights.
+    """
+    if steps < 1:
+        raise TrainerError(f"steps must be at least 1, not {steps}")
+    outside = sorted(step for step in report_at if not 1 <= step <= steps)
+    if outside:
+        raise TrainerError(f"cannot report at step {outside[0]}: steps go from 1 to {steps}")
+    return _run(model, data, recipe, steps=steps, seed=seed, reports=frozenset(report_at) | {steps})
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> tuple[Group, Group]:
+    """The trainable parameters: those that decay, then those that do not.
+
+    What has fewer than two axes does not decay, nor does a module whose ``no_weight_decay`` is true.
+    """
+    exempt = {
+        id(parameter)
+        for module in model.modules()
+        if getattr(module, "no_weight_decay", False)
+        for parameter in module.parameters()
+    }
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decays = [parameter.ndim >= 2 and id(parameter) not in exempt for parameter in trainable]
+    return (
+        {"params": [p for p, on in zip(trainable, decays, strict=True) if on], "weight_decay": weight_decay},
+        {"params": [p for p, on in zip(trainable, decays, strict=True) if not on], "weight_decay": 0.0},
+    )
+
+
+def _run(
+    model: nn.Module, data: Data, recipe: Recipe, *, steps: int, seed: int, reports: frozenset[int]
+) -> Generator[Progress, None, None]:
+    groups = decay_groups(model, recipe.weight_decay)
+    optimiser = torch.optim.AdamW([dict(group) for group in groups], lr=recipe.lr, fused=True)
+    parameters = groups[0]["params"] + groups[1]["params"]
+    device = parameters[0].device
+    images, labels = data.train.images.to(device), data.train.labels.to(device)
+    order = batches(len(labels), recipe.batch, seed)
+    losses: list[float] = []
+    model.train()
+    with _threads(recipe.threads):
+        for step in range(1, steps + 1):
+            chosen = next(order).to(device)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(recipe, step, steps)
+            optimiser.zero_grad()
+            loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
+            # One transfer for both numbers, and before the weights are touched.
+            train_loss, norm_value = torch.stack((loss.detach(), norm)).tolist()
+            _check_finite(step, train_loss)
+            _check_finite(step, norm_value)
+            optimiser.step()
+            losses.append(train_loss)
+            if step in reports:
+                accuracy, validation_loss = evaluate(model, data.validation)
+                _check_finite(step, validation_loss)
+                yield Progress(step, math.fsum(losses) / len(losses), accuracy, validation_loss)
+                losses.clear()
+
+
+def _check_finite(step: int, value: float) -> None:
+    if not math.isfinite(value):
+        raise Diverged(step, value)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
