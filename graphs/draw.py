@@ -117,7 +117,7 @@ def _arcs(axes: "Axes", weights: Array) -> None:
     faces = ["#e9eef5"] + ["#ffffff"] * (last - 1) + ["#e9eef5"]
     axes.scatter(nodes, np.zeros(last + 1), s=size, c=faces, edgecolors="#30343a", zorder=3)
     step = 1 if last <= 16 else 4
-    for node in range(0, last + 1):
+    for node in range(last + 1):
         label = "x0" if node == 0 else "out" if node == last else str(node)
         if node in (0, last) or node % step == 0:
             below = last > 16

@@ -159,7 +159,8 @@ def _card(compiled: Compiled, topology: Topology, experiment: Experiment, run: P
         [
             f"# {experiment.name}: {topology}",
             "",
-            f"Found by `wireloom search` in `{run.name}`, trial {trial.number}; digest `{trial.digest}`, seed {trial.seed}.",
+            f"Found by `wireloom search` in `{run.name}`.",
+            f"Trial {trial.number}, digest `{trial.digest}`, seed {trial.seed}.",
             "",
             "| | |",
             "|---|---|",

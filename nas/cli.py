@@ -102,13 +102,15 @@ def _print_plan(experiment: "Experiment", found: list[Any], console: Console) ->
         costs.add_column(name, justify="left" if not name else "right")
     for metric in ("flops", "parameters", "traffic"):
         values = [getattr(item.cost, metric) for item in found]
-        limit = experiment.limits.get(metric)  # type: ignore[call-overload]
+        limit = experiment.limits.get(metric)
         costs.add_row(metric, f"{min(values):,.0f}", f"{max(values):,.0f}", "–" if limit is None else f"{limit:,.0f}")
     steps = [item.steps for item in found]
     costs.add_row("training steps", f"{min(steps):,}", f"{max(steps):,}", "")
     console.print(costs)
     total = experiment.trials * experiment.train.budget_gflops
-    console.print(f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all")
+    console.print(
+        f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all"
+    )
 
 
 def _print_done(done: "Done", console: Console) -> None:
@@ -121,7 +123,11 @@ def _print_done(done: "Done", console: Console) -> None:
     assert best is not None, "run_search refuses a run without a winner"
     if done.study.exhausted:
         found = done.study.ledger.trained
-        console.print(f"stopped after {len(done.study.ledger.asks)} asks with {found} of {views.experiment.trials} trials")
+        console.print(
+            f"stopped after {len(done.study.ledger.asks)} asks with {found} of {views.experiment.trials} trials"
+        )
+    if views.comparison is not None:
+        console.print(f"\n{views.comparison}")
     console.print(f"\nwinner: trial {best.number}, digest {best.digest} ({run}/winner/topology.yaml)", soft_wrap=True)
     console.print(f"run folder: {run}   report: {run}/report.html", soft_wrap=True)
     console.print(f"MLflow: {done.tracking}", soft_wrap=True)

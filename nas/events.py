@@ -44,9 +44,8 @@ def _parse(path: Path) -> list[tuple[int, Event]]:
 
 
 def _damaged(path: Path, number: int, why: str) -> str:
-    return (
-        f"{path}:{number}: the event log is damaged: {why}. Restore the file from a copy, or start anew with another --out"
-    )
+    mend = "restore the file from a copy, or start anew with another --out"
+    return f"{path}:{number}: the event log is damaged: {why}; {mend}"
 
 
 class EventLog:
@@ -91,7 +90,9 @@ def _lock(file: IO[bytes], path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunFolderError(f"{path.parent}: another process is running this search; wait for it or stop it") from error
+        raise RunFolderError(
+            f"{path.parent}: another process is running this search; wait for it or stop it"
+        ) from error
 
 
 def _plain(value: object) -> object:

@@ -32,6 +32,7 @@ class Ledger:
     open: dict[int, Event] = field(default_factory=dict)  # asked, not finished: the ask's event
     curves: dict[int, dict[int, CurvePoint]] = field(default_factory=dict)
     digests: dict[str, int] = field(default_factory=dict)
+    confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     start: Event | None = None
     ended: bool = False
 

@@ -24,10 +24,10 @@ def values(
         "parameters": float(cost.parameters),
         "traffic": float(cost.traffic),
     }
-    result = {}
+    result: dict[str, float] = {}
     for objective in objectives:
         if objective.metric == "accuracy_per_gflop":
-            value = accuracy_per_gflop(accuracy, cost.flops, classes=classes, floor=objective.floor)
+            value = accuracy_per_gflop(accuracy, cost.flops, classes=classes, floor=objective.floor or 0.0)
         else:
             value = measured[objective.metric]
         result[objective.metric] = value
@@ -43,4 +43,3 @@ def accuracy_per_gflop(accuracy: float, flops: float, *, classes: int, floor: fl
         return 0.0
     chance = 1 / classes
     return (accuracy - chance) / (1 - chance) / (flops / 1e9)
-

@@ -12,14 +12,15 @@ _PAGE = Template("""<!doctype html>
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --paper: #16181c; --line: #363a42; --soft: #20242b; --dim: #a0a7b4; --mark: #7dbcf2 } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  max-width: 62rem; padding: 1.5rem }
+  max-width: 66rem; padding: 1.5rem }
 h1 { font-size: 1.6rem; margin: 0 0 .4rem } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem }
 .headline { border-left: 4px solid var(--mark); background: var(--soft); padding: .8rem 1rem; font-size: 1.05rem }
 .headline p { margin: .2rem 0 }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .88rem; width: 100% }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top }
-th { white-space: nowrap; background: var(--soft) } td.n { text-align: right; font-variant-numeric: tabular-nums }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .85rem }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .55rem; text-align: left; vertical-align: top }
+th { font-weight: 600; background: var(--soft); line-height: 1.25 }
+td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 code, pre { font: .85rem/1.5 ui-monospace, monospace } pre { background: var(--soft); padding: .6rem .8rem;
   overflow-x: auto; margin: .2rem 0 .8rem } td code { overflow-wrap: anywhere }
 .drawings { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }

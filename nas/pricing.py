@@ -1,6 +1,7 @@
 """Plan and price a point without torch: everything up to the decision whether to train it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from graphs import BlockCost, Cost, ModelCost, Plan, Topology, lower, price
 from nas.experiment import Experiment
@@ -40,9 +41,9 @@ def model_cost(experiment: Experiment, depth: int) -> ModelCost:
     )
 
 
-def backbone_options(experiment: Experiment) -> dict[str, object]:
+def backbone_options(experiment: Experiment) -> dict[str, Any]:
     """The backbone's section as plain options, without those left at None."""
-    return {name: value for name, value in experiment.backbone.model_dump().items() if value is not None}
+    return experiment.backbone.model_dump(exclude_none=True)
 
 
 def priced(experiment: Experiment, topology: Topology) -> Priced:

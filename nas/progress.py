@@ -44,7 +44,9 @@ class ProgressBoard:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -64,7 +66,7 @@ class ProgressBoard:
 
     def finished(self, trial: Trial) -> None:
         self._bars.update(self._trials, completed=self._done())
-        self.console.print(self._line(trial))
+        self.console.print(self._line(trial), soft_wrap=True)
 
     def say(self, message: str) -> None:
         """A line above the board."""

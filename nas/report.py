@@ -126,25 +126,29 @@ def _figures(trial: Trial, objectives: Sequence[Objective]) -> str:
 
 
 def _front_note(objectives: Sequence[Objective]) -> str:
-    goals = " and ".join(f"{unit(one.metric).label} ({one.goal})" for one in objectives)
-    return f"<p>Complete trials that no other one matches in {escaped(goals)} and beats in one.</p>"
+    goals = ", ".join(f"{unit(one.metric).label} ({one.goal})" for one in objectives)
+    return f"<p>No other complete trial is as good in every objective and better in one: {escaped(goals)}.</p>"
 
 
 def _trial_table(trials: Sequence[Trial], objectives: Sequence[Objective], *, reasons: bool = False) -> str:
     metrics = list(dict.fromkeys([*(one.metric for one in objectives), *_COSTS]))
-    header = ["#", "topology", *(unit(metric).axis for metric in metrics), "seed", "source", "digest"]
+    outcome = ["status"] if reasons else []
+    header = ["#", *outcome, "topology", *(unit(metric).axis for metric in metrics), "seed", "source", "digest"]
     rows = []
     for trial in trials:
         figures = [number(show(metric, _value(trial, metric), symbol=False)) for metric in metrics]
-        digest = f'<code title="{escaped(trial.digest)}">{escaped(trial.digest[:12])}</code>'
-        cells = [number(str(trial.number)), cell(describe(trial)), *figures, number(str(trial.seed))]
-        cells += [cell(trial.source), f"<td>{digest}</td>"]
-        rows.append([*cells, cell(trial.status), cell(trial.reason or "")] if reasons else cells)
-    return table([*header, "status", "reason"] if reasons else header, rows)
+        row = [number(str(trial.number)), *([cell(trial.status)] if reasons else []), cell(describe(trial)), *figures]
+        row += [number(str(trial.seed)), cell(trial.source), f"<td>{_digest(trial.digest)}</td>"]
+        rows.append([*row, cell(trial.reason or "")] if reasons else row)
+    return table([*header, "reason"] if reasons else header, rows)
+
+
+def _digest(digest: str) -> str:
+    return f'<code title="{escaped(digest)}">{escaped(digest[:8])}</code>'
 
 
 def _plain_table(rows: Sequence[Mapping[str, object]]) -> str:
-    return table(list(rows[0]), [[cell(str(cell)) for cell in row.values()] for row in rows])
+    return table(list(rows[0]), [[cell(str(item)) for item in row.values()] for row in rows])
 
 
 def _cost(trials: Sequence[Trial]) -> str:
@@ -157,8 +161,9 @@ def _drawings(drawings: Mapping[str, bytes], known: Mapping[str, Trial]) -> str:
     figures = []
     for digest, picture in drawings.items():
         caption = f"#{known[digest].number} {describe(known[digest])}" if digest in known else "topology"
-        short = f'<code title="{escaped(digest)}">{escaped(digest[:12])}</code>'
-        figures.append(f"<figure>{image(picture, caption)}<figcaption>{escaped(caption)} {short}</figcaption></figure>")
+        figures.append(
+            f"<figure>{image(picture, caption)}<figcaption>{escaped(caption)} {_digest(digest)}</figcaption></figure>"
+        )
     return f'<div class="drawings">{"".join(figures)}</div>'
 
 

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import uuid
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -52,6 +53,8 @@ class RunFolder:
             replace_file(path / "experiment.yaml", dump(experiment.resolved()).encode())
             (path / "weights").mkdir()
             log = EventLog(path / "events.jsonl")
+            # The key names this run for ever, wherever its folder is moved.
+            log.append("start", name=experiment.name, seed=experiment.seed, key=uuid.uuid4().hex)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
         return cls(path, log)
@@ -68,7 +71,15 @@ class RunFolder:
                 f"{path} holds another experiment: {'; '.join(differing[:4])}; "
                 "resume it with the file it was started with, or choose another --out"
             )
-        return cls(path, EventLog(path / "events.jsonl"))
+        log = EventLog(path / "events.jsonl")
+        if not log.events:  # the crash came before the first line
+            log.append("start", name=experiment.name, seed=experiment.seed, key=uuid.uuid4().hex)
+        return cls(path, log)
+
+    @property
+    def key(self) -> str:
+        """What names this run in other systems."""
+        return str(self.log.events[0]["key"])
 
     def write_lock(self, facts: Mapping[str, Any]) -> None:
         """Write ``lock.json``: what is needed to run this again."""

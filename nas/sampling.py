@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from graphs.errors import UserError
 from nas.records import Status, Value
@@ -16,6 +16,8 @@ from search_space.space import Point, Space
 
 if TYPE_CHECKING:
     import optuna
+
+Goal = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,7 @@ class Told:
 class Proposer:
     """Proposes points of ``space`` for objectives with the given ``goals`` (maximize or minimize)."""
 
-    def __init__(
-        self, space: Space, *, goals: Sequence[str], sampler: str, seed: int, random_share: float
-    ) -> None:
+    def __init__(self, space: Space, *, goals: Sequence[Goal], sampler: str, seed: int, random_share: float) -> None:
         try:
             import optuna
         except ImportError as error:
@@ -98,8 +98,8 @@ class _Suggest:
         return float(self._trial.suggest_float(name, low, high, log=log))
 
     def choice(self, name: str, options: Sequence[Value]) -> Value:
-        chosen: Value = self._trial.suggest_categorical(name, list(options))
-        return chosen
+        chosen: Any = self._trial.suggest_categorical(name, list(options))
+        return cast(Value, chosen)
 
 
 class _Record:

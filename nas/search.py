@@ -9,6 +9,7 @@ from rich.console import Console
 
 from graphs import draw
 from graphs.errors import UserError
+from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
 from nas.ledger import Ask
@@ -58,9 +59,10 @@ def check_reachable(experiment: Experiment) -> list[Priced]:
 class _Tracking:
     """The observer that keeps MLflow and the tables up to date."""
 
-    def __init__(self, tracker: Tracker, views: Views) -> None:
+    def __init__(self, tracker: Tracker, views: Views, study: Study) -> None:
         self.tracker = tracker
         self.views = views
+        self.study = study
 
     def asked(self, ask: Ask, reason: str | None) -> None:
         pass
@@ -69,8 +71,10 @@ class _Tracking:
         pass
 
     def finished(self, trial: Trial) -> None:
-        self.views.write_tables()
-        self.tracker.trial(trial, _picture(trial))
+        with self.study.timed("views"):
+            self.views.write_tables()
+        with self.study.timed("tracking"):
+            self.tracker.trial(trial, _picture(trial))
 
 
 def _picture(trial: Trial) -> bytes | None:
@@ -92,24 +96,25 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
             folder.path,
             experiment_name=experiment.name,
             run_name=folder.path.name,
-            run_key=str(folder.path.resolve()),
+            run_key=folder.key,
             warn=board.say,
         )
-        with study._timed("tracking"):
+        with study.timed("tracking"):
             tracker.start(_parameters(experiment), {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()})
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
                 tracker.trial(trial, _picture(trial))
-        study.observers = (board, _Tracking(tracker, views))
+        study.observers = (board, _Tracking(tracker, views, study))
         try:
             study.run()
+            confirm(study, board.say)
         except KeyboardInterrupt:
             views.write_tables()
             tracker.interrupted()
             raise
-        with study._timed("views"):
+        with study.timed("views"):
             views.write_all()
-        with study._timed("tracking"):
-            names = ("report.html", "pareto.png", "trials.csv", "pareto.csv", "lock.json")
+        with study.timed("tracking"):
+            names = ("report.html", "pareto.png", "trials.csv", "pareto.csv", "confirm.csv", "lock.json")
             tracker.finish("FINISHED", _totals(views), {name: folder.path / name for name in names})
     if not study.ledger.ended:
         folder.log.append("end", trained=study.ledger.trained, asks=len(study.ledger.asks))

@@ -5,10 +5,10 @@ one that was never interrupted.
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from graphs import TopologyError
@@ -78,12 +78,10 @@ class Study:
         self.baselines = experiment.space.baselines() if experiment.search.baselines else ()
         self.priced: dict[int, Priced] = {}
         self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}  # rung -> trial -> signed objectives there
-        self.times: Counter[str] = Counter()
+        self.times: dict[str, float] = defaultdict(float)
 
     def run(self) -> None:
         """Search until the asked number of trials is trained or 20 times as many points were proposed."""
-        if self.ledger.start is None:
-            self._log("start", name=self.experiment.name, seed=self.experiment.seed)
         self._restore_rungs()
         queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
@@ -94,8 +92,7 @@ class Study:
                     running += 1
                 if not running:
                     break
-                with self._timed("training"):
-                    message = self.executor.next()
+                message = self.next_message()
                 if isinstance(message, Report):
                     self._report(message)
                 else:
@@ -109,8 +106,13 @@ class Study:
         """Whether the search stops because it ran out of asks, not because it has its trials."""
         return self.ledger.trained < self.experiment.trials
 
+    def next_message(self) -> Report | Outcome:
+        """What the executor says next; the time it takes is the trials', not the driver's."""
+        with self.timed("training"):
+            return self.executor.next()
+
     @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
+    def timed(self, what: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
             yield
@@ -118,7 +120,7 @@ class Study:
             self.times[what] += time.perf_counter() - started
 
     def _log(self, event: str, **fields: Any) -> None:
-        with self._timed("log"):
+        with self.timed("log"):
             self.ledger.apply(self.folder.log.append(event, **fields))
 
     def _next_job(self, queue: list[Job]) -> Job | None:
@@ -135,12 +137,12 @@ class Study:
     def _ask(self) -> int | None:
         """Propose one point and log its verdict; the trial's number if it is to be trained."""
         index = len(self.ledger.asks)
-        with self._timed("proposing"):
+        with self.timed("proposing"):
             if index < len(self.baselines):
                 point, source = self.baselines[index], "baseline"
             else:
                 point, source = self.proposer.propose(index, self.ledger.history())
-        with self._timed("planning"):
+        with self.timed("planning"):
             fields, reason, plan = self._verdict(point)
         self._log("ask", ask=index, source=source, point=point.to_dict(), seed=self.experiment.seed, **fields)
         ask = self.ledger.asks[-1]
@@ -159,7 +161,12 @@ class Study:
             topology = self.experiment.space.topology(point)
             twin = self.ledger.digests.get(topology.digest)
             if twin is not None:
-                fields = {"verdict": "duplicate", "digest": topology.digest, "number": None, "twin": twin}
+                fields: dict[str, Any] = {
+                    "verdict": "duplicate",
+                    "digest": topology.digest,
+                    "number": None,
+                    "twin": twin,
+                }
                 return fields, f"the same topology as trial {twin}", None
             plan = priced(self.experiment, topology)
         except (TopologyError, TrainerError) as error:
@@ -181,6 +188,21 @@ class Study:
         }
         return fields | ({} if reason is None else {"reason": reason}), reason, plan
 
+    def log_confirmed(self, trial: Trial, seed: int, outcome: Outcome) -> None:
+        """Log how a trial's topology did on a fresh seed."""
+        self._log(
+            "confirm",
+            trial=trial.number,
+            family=trial.family,
+            digest=trial.digest,
+            seed=seed,
+            status=STATUS[outcome.kind].value,
+            accuracy=outcome.accuracy,
+            loss=outcome.loss,
+            spent_flops=outcome.step * self._plan(trial.number).flops_per_step,
+            seconds=outcome.seconds,
+        )
+
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
         if number not in self.priced:
@@ -189,33 +211,33 @@ class Study:
         return self.priced[number]
 
     def _job(self, number: int) -> Job:
-        with self._timed("planning"):
+        """The job of an asked trial: measured along the way, asked about at rungs, its weights kept."""
+        with self.timed("planning"):
             event = self.ledger.open[number]
-            plan = self._plan(number)
-            rungs = () if event["source"] == "baseline" else self._rungs(plan.steps)
-            curve = {max(1, round(plan.steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
-            train = self.experiment.train
-            return Job(
-                number=number,
-                topology=event["topology"],
-                data=self.experiment.data.kind,
-                backbone=backbone_options(self.experiment),
-                recipe=Recipe(
-                    batch=train.batch,
-                    lr=train.lr,
-                    warmup=train.warmup,
-                    weight_decay=train.weight_decay,
-                    clip=train.clip,
-                    threads=train.threads,
-                ),
-                seed=self.experiment.seed,
-                steps=plan.steps,
-                flops_per_step=plan.flops_per_step,
-                report_at=tuple(sorted(curve.union(self._rungs(plan.steps)))),
-                ask_at=rungs,
+            steps = self._plan(number).steps
+            curve = {max(1, round(steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
+            return replace(
+                self.job(number, seed=self.experiment.seed),
+                report_at=tuple(sorted(curve.union(self._rungs(steps)))),
+                ask_at=() if event["source"] == "baseline" else self._rungs(steps),
                 weights=self.folder.weight_file(number),
                 metadata={"digest": event["digest"], "number": str(number), "seed": str(self.experiment.seed)},
             )
+
+    def job(self, number: int, *, seed: int) -> Job:
+        """The topology of a trial to be trained on ``seed``, with nothing asked or kept."""
+        plan, train = self._plan(number), self.experiment.train
+        return Job(
+            number=number,
+            topology=plan.topology.to_dict(),
+            data=self.experiment.data.kind,
+            backbone=backbone_options(self.experiment),
+            recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
+            seed=seed,
+            steps=plan.steps,
+            flops_per_step=plan.flops_per_step,
+            report_at=(),
+        )
 
     def _rungs(self, steps: int) -> tuple[int, ...]:
         return rung_steps(self.experiment.search.halving, steps)
@@ -279,9 +301,8 @@ class Study:
 
     def _finished(self, trial: Trial) -> None:
         self._keep_front_weights()
-        with self._timed("views"):
-            for observer in self.observers:
-                observer.finished(trial)
+        for observer in self.observers:
+            observer.finished(trial)
 
     def _keep_front_weights(self) -> None:
         """Weights are kept for the front only: what is dominated is never handed to anybody."""

@@ -22,7 +22,7 @@ class Unit:
 
 
 UNITS = {
-    "accuracy": Unit("validation accuracy", "%", 100.0, 1),
+    "accuracy": Unit("validation accuracy", "%", 100.0, 2),
     "loss": Unit("validation loss", "nats per sample", 1.0, 4),
     "train_loss": Unit("training loss", "nats per sample", 1.0, 4),
     "flops": Unit("inference cost per sample", "MFLOPs", 1e-6, 3),
@@ -59,7 +59,11 @@ def difference(metric: str, value: float) -> str:
 
 def describe(trial: Trial, limit: int = 60) -> str:
     """The family and its settings in one line of at most ``limit`` characters, such as ``hyper depth=4``."""
-    settings = (f"{key}={_brief(value)}" for key, value in trial.point.items() if key != "family")
+    settings = (
+        f"{key.rpartition('.')[2]}={_brief(value)}"
+        for key, value in trial.point.items()
+        if key != "family" and not key.startswith("wiring.priority.")  # a wiring's edges are in its picture
+    )
     text = " ".join([trial.family or "no family", *settings])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from graphs import Topology, draw
+from nas.confirm import Comparison, compare
+from nas.confirm import rows as confirmation_rows
+from nas.confirm import write as write_confirmation
 from nas.errors import RunFolderError
 from nas.events import read
 from nas.experiment import Experiment
@@ -13,7 +16,7 @@ from nas.front import pareto, winner
 from nas.ledger import Ledger
 from nas.plots import save_pareto
 from nas.records import Trial
-from nas.report import write_report
+from nas.report import residual_baseline, write_report
 from nas.tables import write_pareto, write_trials
 
 DRAWN = 6  # topologies drawn in the report
@@ -46,6 +49,15 @@ class Views:
     def winner(self) -> Trial | None:
         return winner(self.trials, self.experiment.objectives)
 
+    @property
+    def comparison(self) -> Comparison | None:
+        """The winner against the residual network on fresh seeds, where the run confirmed it."""
+        best = self.winner
+        baseline = None if best is None else residual_baseline(self.trials, best)
+        if best is None or baseline is None:
+            return None
+        return compare(self.ledger.confirmed, best.digest, baseline.digest)
+
     def write_tables(self) -> None:
         """``trials.csv`` and ``pareto.csv``."""
         objectives = self.experiment.objectives
@@ -60,6 +72,12 @@ class Views:
         if best is not None:
             (self.folder / "winner").mkdir(exist_ok=True)
             topology_of(best).save(self.folder / "winner" / "topology.yaml")
+        confirmed = confirmation_rows(self.ledger.confirmed)
+        if confirmed:
+            write_confirmation(self.folder / "confirm.csv", confirmed)
+        facts = self.facts()
+        if self.comparison is not None:
+            facts = {"comparison": str(self.comparison)} | facts
         write_report(
             self.folder,
             name=self.experiment.name,
@@ -67,9 +85,10 @@ class Views:
             objectives=objectives,
             front=front,
             winner=best,
-            facts=self.facts(),
+            facts=facts,
             drawings={trial.digest: draw.picture(topology_of(trial)) for trial in front[:DRAWN]},
             commands=self.commands(),
+            confirmation=confirmed,
         )
 
     def facts(self) -> dict[str, str]:

@@ -122,24 +122,16 @@ class Family:
     def _try(self, document: Document, at: Key, depth: Domain) -> None:
         """SpaceError at a parameter if one of its extremes is illegal at both the least and the greatest depth."""
         depths = tuple(int(extreme) for extreme in depth.extremes())
+        data = document.get(at)
+        # Others stay at their defaults, so that it is this parameter that is to blame.
+        defaults = {parameter.name: parameter.default for parameter in parameters(FAMILIES[self.name])}
+        needed = {name: known.extremes()[0] for name, known in self.domains if defaults[name] is None}
         for name, known in self.domains:
             for extreme in known.extremes():
-                here = (*at, name, *domain.where(extreme, document.get(at)[name])) if name in document.get(at) else at
-                problem = self._refusal(depths, {name: extreme})
+                problem = _refusal(self.name, depths, needed | {name: extreme})
                 if problem is not None:
-                    raise document.error(here, problem)
-
-    def _refusal(self, depths: tuple[int, ...], arguments: dict[str, Any]) -> str | None:
-        """Why the family takes these arguments at none of the depths, others at their defaults; None if it does."""
-        problem = None
-        for depth in depths:
-            try:
-                FAMILIES[self.name](depth, **arguments)
-            except TopologyError as error:
-                problem = problem or str(error)
-            else:
-                return None
-        return problem
+                    below = domain.where(extreme, data[name]) if name in data else ()
+                    raise document.error((*at, name, *below), problem)
 
 
 def parameters(family: Callable[..., Topology]) -> tuple[Parameter, ...]:
@@ -184,3 +176,16 @@ def _encoding(document: Document, at: Key, depth: Domain) -> Encoding:
         )
         raise document.error((*here, *domain.where(fewest, data["edges"])), f"{problem}; ask for fewer")
     return encoding
+
+
+def _refusal(name: str, depths: tuple[int, ...], arguments: dict[str, Any]) -> str | None:
+    """Why a family takes these arguments at none of the depths; None if it takes them at one."""
+    problem = None
+    for depth in depths:
+        try:
+            FAMILIES[name](depth, **arguments)
+        except TopologyError as error:
+            problem = problem or str(error)
+        else:
+            return None
+    return problem

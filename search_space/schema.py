@@ -133,11 +133,13 @@ def _explain(error: ValidationError) -> tuple[Key, str]:
         return key, _mistyped(given, kind)
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return key, f"{shown(given)} is out of range; must be {words} {context[name]:g}"
+        bound = context[name]
+        limit = f"{bound:g}" if isinstance(bound, float) else bound
+        return key, f"{shown(given)} is out of range; must be {words} {limit}"
     if kind == "finite_number":
         return key, f"{shown(given)} is not finite; must be an ordinary number"
     if kind == "too_short":
-        return key, f"the list is empty; it needs at least {context['min_length']} item"
+        return key, f"empty; must hold at least {context['min_length']}"
     return key, f"{shown(given)}: {first['msg']}"
 
 

@@ -5,6 +5,8 @@ from graphs.errors import TopologyError
 from graphs.topology import Topology
 from graphs.weights import Parameter, ones
 
+MAX_STREAMS = 256
+
 
 def hyper(depth: int, *, streams: int = 4) -> Topology:
     """Static hyper-connections with ``streams`` = n copies of the stem, collapsed by their sum.
@@ -19,6 +21,8 @@ def hyper(depth: int, *, streams: int = 4) -> Topology:
     """
     if isinstance(streams, bool) or not isinstance(streams, int) or streams < 1:
         raise TopologyError(f"streams is {streams!r}; hyper-connections keep at least one stream")
+    if streams > MAX_STREAMS:
+        raise TopologyError(f"streams is {streams}; at most {MAX_STREAMS}, each block mixes all pairs of them")
     n = streams
     identity = tuple(tuple(int(i == j) for j in range(n)) for i in range(n))
     build = Builder(depth)

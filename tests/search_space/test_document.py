@@ -136,7 +136,7 @@ def test_missing_file_names_the_nearest_one(tmp_path):
     assert str(caught.value) == (
         f"{tmp_path / 'digit.yml'}: there is no such file; did you mean '{tmp_path / 'digits.yaml'}'?"
     )
-    with pytest.raises(SpaceError, match="there is no such file$"):
+    with pytest.raises(SpaceError, match=r"there is no such file$"):
         read(tmp_path / "quite_other")
 
 

@@ -95,13 +95,21 @@ WRONG = [
     ("hyper: {streams: 2.0}", "families.hyper.streams", "2.0 is a number; must be a whole number: write 2"),
     ("dense: {inner: no}", "families.dense.inner", '"no" is a text in YAML 1.2; write true or false'),
     ("dense: {dilation: -1}", "families.dense.dilation", "dilation is -1"),
-    ('ancre: {temperature: "1e-4"}', "families.ancre.temperature", "write 1e-4 without quotes"),
+    (
+        'ancre: {temperature: "1e-4"}',
+        "families.ancre.temperature",
+        '"1e-4" is a text; must be a number: write 1e-4 without quotes',
+    ),
     ("wiring: {}", "families.wiring.edges", "missing; how many extra edges, for example 'edges: {low: 2,"),
     ("wiring: {edges: {low: -1, high: 4}}", "families.wiring.edges.low", "-1 is too small; at least 0"),
     ("wiring: {edges: 2.5}", "families.wiring.edges", "2.5 is a number; must be a whole number"),
     ("wiring: {edges: 2, in_degree: 0}", "families.wiring.in_degree", "0 is too small; at least 1"),
     ("wiring: {edges: 2, in_degree: [1]}", "families.wiring.in_degree", "a list is not a single value"),
-    ("wiring: {edges: 2, in_degre: 3}", "families.wiring.in_degre", "did you mean 'in_degree'? Valid: edges, in_d"),
+    (
+        "wiring: {edges: 2, in_degre: 3}",
+        "families.wiring.in_degre",
+        "unknown parameter of wiring 'in_degre'; did you mean 'in_degree'? Valid: edges, in_d",
+    ),
     ("wiring: {edges: 37}", "families.wiring.edges", "at least 37 extra edges, but depth 8 has room for 36; ask for"),
     (
         "wiring: {edges: {low: 9, high: 10}, in_degree: 2}",

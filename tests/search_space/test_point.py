@@ -15,7 +15,7 @@ POINT = Point((("family", "hyper"), ("depth", 8), ("hyper.streams", 4)))
 
 def test_point_is_a_value():
     assert (POINT.family, POINT.depth) == ("hyper", 8)
-    assert POINT == Point(POINT.values)
+    assert Point(POINT.values) == POINT
     assert hash(POINT) == hash(Point(POINT.values))
 
 

@@ -25,7 +25,7 @@ class Outer(Strict):
     colour: Annotated[str, one_of("colour", COLOURS)] = "red"
     inner: Inner = Inner()
     items: Annotated[tuple[Inner, ...], pydantic.Strict(False)] = Field(default=(Inner(),), min_length=1)
-    caps: dict[Literal["flops", "parameters"], float] = {}
+    caps: dict[Literal["flops", "parameters"], float] = Field(default_factory=dict)
 
 
 class Needy(Strict):
@@ -62,7 +62,7 @@ WRONG = [
     ("inner: {kind: tpee}", "inner.kind", "unknown value 'tpee'; did you mean 'tpe'? Valid: tpe, random"),
     ("inner: {kind: 3}", "inner.kind", "3 is not among the valid values; choose from tpe, random"),
     ("items: [{}, {streams: x}]", "items[1].streams", '"x" is a text; must be a whole number'),
-    ("items: []", "items", "the list is empty; it needs at least 1 item"),
+    ("items: []", "items", "empty; must hold at least 1"),
     ("items: {streams: 2}", "items", "a mapping is not a single value; must be a list"),
     ("inner: 3", "inner", "3 is a number; must be a mapping (keys and values)"),
     ("inner: [1]", "inner", "a list is not a single value; must be a mapping"),

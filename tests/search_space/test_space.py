@@ -51,7 +51,7 @@ def changed(old, new):
 WRONG = [
     (changed("  depth:", "  dpeth:"), 2, "space.dpeth", "unknown key 'dpeth'; did you mean 'depth'? Valid: depth, fam"),
     ("space: {depth: 4}\n", 1, "space.families", "missing; add it, for example 'families: {residual: {}}'"),
-    ("space: {depth: 4, families: {}}\n", 1, "space.families", "the list is empty"),
+    ("space: {depth: 4, families: {}}\n", 1, "space.families", "empty; must hold at least 1"),
     ("space: {depth: 4, families: [residual]}\n", 1, "space.families", "a list is not a single value; must be a mapp"),
     ("space: 3\n", 1, "space", "3 is a number; must be a mapping"),
     ("space:\n", 1, "space", "the value is empty (null); must be a mapping"),
@@ -63,7 +63,12 @@ WRONG = [
     (changed("high: 8", "high: 100_000"), 2, "space.depth", "4 .. 100000 is too deep; at most 1000"),
     (changed("to_output:", "to_ouput:"), 5, "space.families.to_ouput", "unknown family 'to_ouput'; did you mean 'to_o"),
     (changed("[2, 4]", "[2, 0]"), 7, "space.families.hyper.streams[1]", "streams is 0"),
-    (changed("period", "perod"), 6, "space.families.dense.perod", "did you mean 'period'?"),
+    (
+        changed("period", "perod"),
+        6,
+        "space.families.dense.perod",
+        "unknown parameter of dense 'perod'; did you mean 'period'? Valid: inner, period",
+    ),
     (changed("low: 0.01", "low: 0"), 8, "space.families.ancre.temperature.low", "0.0 cannot be the low end with log"),
 ]
 

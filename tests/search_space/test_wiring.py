@@ -54,7 +54,7 @@ def test_decoded_edges_are_legal_and_as_many_as_asked_or_possible(depth, in_degr
     edges = encoding(in_degree).decode(depth, named)
     assert len(edges) == min(budget, encoding(in_degree).capacity(depth))
     assert edges == tuple(sorted(set(edges)))
-    assert all(0 <= i and i + 2 <= j <= depth + 1 for i, j in edges)
+    assert all(i >= 0 and i + 2 <= j <= depth + 1 for i, j in edges)
     for node in range(1, depth + 2):
         assert 1 + sum(j == node for _, j in edges) <= (in_degree or depth + 1)
 
