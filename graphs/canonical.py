@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from graphs.individualise import canonical_text
+from graphs.individualise import Edge, canonical_text
 from graphs.passes.prune import prune
 from graphs.scalars import Scalars
 
@@ -35,18 +35,20 @@ def certificate(topology: "Topology") -> str:
     program = Program(prune(topology))
     if not program.learned:
         return program.matrix_text(topology.depth)
-    return f"program of depth {topology.depth}\n" + canonical_text(program.scalars.colours, program.scalars.edges)
+    return f"program of depth {topology.depth}\n" + canonical_text(*program.reached())
 
 
 class Program:
-    """The coloured graph of a pruned topology; ``learned`` says whether any weight that matters trains."""
+    """The coloured graph of a pruned topology, as far as the output reaches.
+
+    A source whose weights cancel is not reached. ``learned`` says whether any weight that is reached trains.
+    """
 
     def __init__(self, topology: "Topology") -> None:
         from graphs.order import schedule
         from graphs.topology import Block
 
         self.scalars = scalars = Scalars()
-        self.learned = False
         self.block_reads: dict[int, tuple[tuple[str, Combination], ...]] = {}
         stem = scalars.node("stem")
         values: dict[str, Combination] = {topology.stem: {stem: Fraction(1)}}
@@ -56,8 +58,8 @@ class Program:
                 reads = tuple((port, values[value]) for port, value in zip(op.ports, op.reads, strict=True))
                 self.block_reads[op.number] = reads
                 node = scalars.node(f"block {op.number}")
-                for port, combination in reads:
-                    scalars.edge(node, self._value(combination), f"port {port}")
+                for place, (port, combination) in enumerate(reads):
+                    scalars.edge(node, self._value(combination), f"port {place} {port}")
                 values[op.writes] = {node: Fraction(1)}
                 self.columns[node] = op.number
                 continue
@@ -71,13 +73,16 @@ class Program:
                             terms[atom].append(scalars.times(factor, coefficient))
                 row = {atom: scalars.sum(parts) for atom, parts in terms.items()}
                 constants = {atom: scalars.constant_value(scalar) for atom, scalar in row.items()}
+                row = {atom: scalar for atom, scalar in row.items() if constants[atom] != 0}
                 if all(constant is not None for constant in constants.values()):
                     values[value] = {atom: constant for atom, constant in constants.items() if constant}
                 else:
-                    self.learned = True
                     values[value] = {scalars.linear(row): Fraction(1)}
         self.output = values[topology.output]
-        scalars.edge(scalars.node("output"), self._value(self.output), "reads")
+        output = scalars.node("output")
+        scalars.edge(output, self._value(self.output), "reads")
+        self.nodes = self._reachable(output)
+        self.learned = any(scalars.colours[node].startswith(("parameter ", "softmax ")) for node in self.nodes)
 
     def _value(self, combination: Combination) -> int:
         """The node a reader points at: the atom itself, or the fixed sum of several."""
@@ -86,10 +91,28 @@ class Program:
         constants = {atom: self.scalars.constant(factor) for atom, factor in combination.items()}
         return self.scalars.linear(constants)
 
+    def _reachable(self, start: int) -> list[int]:
+        read: dict[int, list[int]] = defaultdict(list)
+        for reader, node, _ in self.scalars.edges:
+            read[reader].append(node)
+        reached, frontier = {start}, [start]
+        while frontier:
+            new = set(read[frontier.pop()]) - reached
+            reached |= new
+            frontier += new
+        return sorted(reached)
+
+    def reached(self) -> tuple[list[str], list[Edge]]:
+        """Colours and edges of the part that the output reaches."""
+        place = {node: i for i, node in enumerate(self.nodes)}
+        edges = [(place[start], place[end], label) for start, end, label in self.scalars.edges if start in place]
+        return [self.scalars.colours[node] for node in self.nodes], edges
+
     def matrix_text(self, depth: int) -> str:
-        """Depth, ports and the exact rows of the connection matrix; a block that is pruned has no row."""
+        """Depth, ports and the exact rows of the connection matrix; a block that is not reached has no row."""
         lines = [f"matrix of depth {depth}"]
-        for number, reads in sorted(self.block_reads.items()):
+        numbers = sorted(self.columns[node] for node in self.nodes if node in self.columns)
+        for number, reads in ((number, self.block_reads[number]) for number in numbers if number):
             lines += [f"{number} {port}: {self._row(combination)}" for port, combination in reads]
         return "\n".join([*lines, f"output: {self._row(self.output)}"])
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphs.errors import CompileError
+from graphs.ops.reference import without_autocast
 from graphs.plan import Plan
 from graphs.weights import Constant, Matrix, Number, Parameter, Product, Softmax, Sum, Weight, parameters
 
@@ -25,6 +27,8 @@ class Coefficients(nn.Module):
         self._weights = tuple(mix.weight for mix in plan.mixes)
         self._rules = {rule.name: rule for weight in self._weights for rule in parameters(weight)}
         for name, rule in self._rules.items():
+            if hasattr(self, name):
+                raise CompileError(f"the parameter name {name!r} is taken by torch.nn.Module; rename the parameter")
             self.register_parameter(name, nn.Parameter(_learned(rule)))
             if rule.learned is not None:
                 self._constant(f"_{name}_fixed", rule.initial)
@@ -34,7 +38,7 @@ class Coefficients(nn.Module):
                 self._constants(weight, f"_constant{number}")
 
     def _constant(self, name: str, rows: Matrix) -> None:
-        self.register_buffer(name, torch.tensor(_floats(rows), dtype=torch.get_default_dtype()), persistent=False)
+        self.register_buffer(name, torch.tensor(_floats(rows), dtype=_dtype()), persistent=False)
 
     def _constants(self, weight: Weight, path: str) -> None:
         """Fixed matrices inside rules become buffers once, named by their place in the rule."""
@@ -79,7 +83,9 @@ class Coefficients(nn.Module):
                     first = first + other
                 return first
             case Product(left=left, right=right):
-                return self._matrix(left, f"{path}_left") @ self._matrix(right, f"{path}_right")
+                first, second = self._matrix(left, f"{path}_left"), self._matrix(right, f"{path}_right")
+                with without_autocast(first):
+                    return first @ second
 
     def _parameter(self, rule: Parameter) -> Tensor:
         value: Tensor = getattr(self, rule.name)
@@ -96,11 +102,16 @@ class Coefficients(nn.Module):
         return {name: tuple(map(tuple, rows)) for name, rows in full.items()}
 
 
+def _dtype() -> torch.dtype:
+    """Torch's default dtype, but at least fp32."""
+    return torch.promote_types(torch.get_default_dtype(), torch.float32)
+
+
 def _floats(rows: tuple[tuple[Number, ...], ...]) -> list[list[float]]:
     return [[float(entry) for entry in row] for row in rows]
 
 
 def _learned(rule: Parameter) -> Tensor:
     """The initial values of the learned entries, row by row; the whole matrix where all are."""
-    full = torch.tensor(_floats(rule.initial), dtype=torch.get_default_dtype())
+    full = torch.tensor(_floats(rule.initial), dtype=_dtype())
     return full if rule.learned is None else full[torch.tensor(rule.learned)]

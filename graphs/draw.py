@@ -45,6 +45,19 @@ def picture(topology: Topology, matrix: Array | None = None, *, kind: str = "png
     return buffer.getvalue()
 
 
+def thumbnail(topology: Topology) -> bytes:
+    """The arcs alone as a small PNG, several times faster than :func:`picture`: one a trial adds up."""
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(min(4 + 0.2 * topology.depth, 12), 3))
+    axes = canvas.add_axes((0, 0, 1, 0.9))
+    _arcs(axes, topology.matrix())
+    canvas.suptitle(f"{topology}   {topology.digest}", fontsize=8)
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def save(topology: Topology, path: str | Path, matrix: Array | None = None) -> Path:
     """Write the picture; the suffix ``.png`` or ``.svg`` says which kind."""
     target = Path(path)

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
 
     Node attributes: values have ``kind="value"``; operations have ``kind`` ``"block"`` (``number``, ``name``,
     ``ports``) or ``"mix"`` (``weight``, a rule). Edges carry ``index``: the place among an operation's sources
-    or outputs. Graph attributes: ``stem``, ``output``, ``depth``, ``family``, ``settings``.
+    or outputs, or a tuple of places where a block reads one value at several ports. Graph attributes: ``stem``, ``output``, ``depth``, ``family``, ``settings``.
     """
     graph: nx.DiGraph[Any] = nx.DiGraph(
         stem=topology.stem,
@@ -166,9 +167,10 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
             graph.add_node(node, kind="block", number=op.number, name=op.name, ports=op.ports)
         else:
             graph.add_node(node, kind="mix", weight=op.weight)
-        for index, value in enumerate(op.reads):
+        for value in dict.fromkeys(op.reads):
+            places = tuple(index for index, other in enumerate(op.reads) if other == value)
             graph.add_node(value, kind="value")
-            graph.add_edge(value, node, index=index)
+            graph.add_edge(value, node, index=places if len(places) > 1 else places[0])
         for index, value in enumerate(op.outputs):
             graph.add_node(value, kind="value")
             graph.add_edge(node, value, index=index)
@@ -189,22 +191,33 @@ def _from_typed(graph: "nx.DiGraph[Any]") -> Topology:
         raise TopologyError(f"a typed graph lacks the graph attribute {', '.join(sorted(missing))}")
     ops: list[Op] = []
     for node, data in graph.nodes(data=True):
-        kind = data.get("kind")
-        if kind == "value":
-            continue
-        reads = tuple(sorted(graph.predecessors(node), key=lambda value: graph.edges[value, node]["index"]))
-        writes = tuple(sorted(graph.successors(node), key=lambda value: graph.edges[node, value]["index"]))
-        if kind == "block" and len(writes) == 1:
-            ops.append(Block(data["number"], reads, writes[0], data["ports"], data["name"]))
-        elif kind == "mix":
-            ops.append(Mix(reads, writes, data["weight"]))
-        else:
-            raise TopologyError(
-                f"node {node!r} has kind {kind!r} and {len(writes)} outputs; value, block or mix was expected"
-            )
+        if data.get("kind") != "value":
+            try:
+                ops.append(_typed_op(graph, node, data))
+            except KeyError as error:
+                raise TopologyError(f"node {node!r} or one of its edges lacks the attribute {error}") from error
     meta = graph.graph
     settings = tuple(meta.get("settings", {}).items())
     return Topology(tuple(ops), meta["output"], meta["depth"], meta["stem"], meta.get("family", "custom"), settings)
+
+
+def _typed_op(graph: "nx.DiGraph[Any]", node: Any, data: dict[str, Any]) -> Op:
+    def in_order(values: Iterable[Any], edge: Callable[[Any], tuple[Any, Any]]) -> tuple[Any, ...]:
+        places = [(index, value) for value in values for index in _indices(graph.edges[edge(value)]["index"])]
+        return tuple(value for _, value in sorted(places, key=lambda place: place[0]))
+
+    kind = data.get("kind")
+    reads = in_order(graph.predecessors(node), lambda value: (value, node))
+    writes = in_order(graph.successors(node), lambda value: (node, value))
+    if kind == "block" and len(writes) == 1:
+        return Block(data["number"], reads, writes[0], data["ports"], data["name"])
+    if kind == "mix":
+        return Mix(reads, writes, data["weight"])
+    raise TopologyError(f"node {node!r} has kind {kind!r} and {len(writes)} outputs; value, block or mix was expected")
+
+
+def _indices(index: int | tuple[int, ...]) -> tuple[int, ...]:
+    return index if isinstance(index, tuple) else (index,)
 
 
 def _from_plain(graph: "nx.DiGraph[Any]") -> Topology:
@@ -223,13 +236,13 @@ def _from_plain(graph: "nx.DiGraph[Any]") -> Topology:
         raise TopologyError(
             f"a cycle: {' -> '.join(str(edge[0]) for edge in [*cycle, cycle[0]])}; a topology has no loops"
         )
-    for i, j in graph.edges:
-        if i > j:
-            raise TopologyError(f"edge ({i}, {j}) runs backwards; number blocks in an order in which they can run")
     if graph.in_degree(0):
         raise TopologyError("node 0 is the stem and reads nothing; it has predecessors")
     if graph.out_degree(last):
         raise TopologyError(f"node {last} is the output and nobody reads it; it has successors")
+    for i, j in graph.edges:
+        if i > j:
+            raise TopologyError(f"edge ({i}, {j}) runs backwards; number blocks in an order in which they can run")
     values = {0: "x0"}
     ops: list[Op] = []
     for node in range(1, last + 1):

@@ -38,7 +38,7 @@ def connection_rows(
                     for column, entry in reads[source].items():
                         row[column] = row.get(column, 0) + weight * entry
             reads[value] = {column: entry for column, entry in row.items() if entry}
-    if not seen:
+    if not seen and topology.blocks:
         ports = sorted({name for block in topology.blocks for name in block.ports})
         raise TopologyError(f"no block has the port {port!r}; the ports are {', '.join(ports)}")
     rows[topology.depth] = reads[topology.output]

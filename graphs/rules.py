@@ -25,13 +25,15 @@ def single_assignment(topology: "Topology") -> Iterator[str]:
 
 def numbered_blocks(topology: "Topology") -> Iterator[str]:
     """Block numbers are distinct and lie in 1..depth, and names are distinct."""
-    numbers = [block.number for block in topology.blocks]
-    if topology.depth < 1:
-        yield f"depth is {topology.depth}; a topology has at least one block"
+    depth = topology.depth
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        yield f"depth is {depth!r}; a topology has at least one block"
+    blocks = [op for op in topology.ops if hasattr(op, "number")]
+    numbers = [block.number for block in blocks]
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= topology.depth:
             yield f"block number {number!r} is outside 1..{topology.depth}"
-    names = [block.name for block in topology.blocks]
+    names = [block.name for block in blocks]
     for what, labels in (("number", list(map(str, numbers))), ("name", names)):
         if len(set(labels)) < len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)

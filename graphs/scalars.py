@@ -1,11 +1,14 @@
 """Weight matrices spelled out entry by entry, as a graph of scalar expressions with fixed ones worked out."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
 
 from graphs.weights import Constant, Parameter, Product, Softmax, Sum, Weight
 
 Entries = Callable[[int, int], int | None]  # the node of entry (i, j), or None where it is fixed at zero
+
+UNIT = -1  # stands for the number one where an expression is taken apart
 
 
 class Scalars:
@@ -19,6 +22,8 @@ class Scalars:
         self.edges: list[tuple[int, int, str]] = []
         self._known: dict[object, int] = {}
         self._constants: dict[int, Fraction] = {}
+        self._sums: dict[int, dict[int, Fraction]] = {}
+        self._factors: dict[int, tuple[int, ...]] = {}
 
     def node(self, colour: str) -> int:
         """A new node."""
@@ -45,45 +50,61 @@ class Scalars:
 
     def times(self, factor: Fraction, node: int) -> int:
         """A fixed multiple of an expression."""
-        if factor == 1:
-            return node
-        return self.product([self.constant(factor), node])
+        return self._combination({part: factor * own for part, own in self._parts(node).items()})
 
     def product(self, factors: list[int]) -> int:
+        """Nested products are one, and fixed factors are worked out."""
         fixed = Fraction(1)
-        others = []
+        others: list[int] = []
         for node in factors:
-            value = self._constants.get(node)
-            if value is None:
-                others.append(node)
-            else:
-                fixed *= value
-        if not others or not fixed:
-            return self.constant(fixed)
-        if fixed != 1:
-            others.append(self.constant(fixed))
-        if len(others) == 1:
-            return others[0]
-        others.sort()
-        return self._shared(("product", tuple(others)), "product", [(node, "factor") for node in others])
-
-    def sum(self, terms: list[int]) -> int:
-        fixed = Fraction(0)
-        others = []
-        for node in terms:
-            value = self._constants.get(node)
-            if value is None:
-                others.append(node)
-            else:
-                fixed += value
+            parts = self._parts(node)
+            if len(parts) == 1:
+                (node, own), *_ = parts.items()
+                fixed *= own
+            elif not parts:
+                return node
+            if node != UNIT:
+                others += self._factors.get(node, (node,))
         if not others:
             return self.constant(fixed)
-        if fixed:
-            others.append(self.constant(fixed))
-        if len(others) == 1:
-            return others[0]
         others.sort()
-        return self._shared(("sum", tuple(others)), "sum", [(node, "term") for node in others])
+        node = others[0]
+        if len(others) > 1:
+            node = self._shared(("product", tuple(others)), "product", [(factor, "factor") for factor in others])
+            self._factors[node] = tuple(others)
+        return self.times(fixed, node)
+
+    def sum(self, terms: list[int]) -> int:
+        """Nested sums are one, fixed multiples are distributed and like terms collected."""
+        total: dict[int, Fraction] = defaultdict(Fraction)
+        for node in terms:
+            for part, factor in self._parts(node).items():
+                total[part] += factor
+        return self._combination(total)
+
+    def _parts(self, node: int) -> dict[int, Fraction]:
+        """An expression as fixed multiples of others that are neither sums nor numbers, and of ``UNIT``."""
+        if node in self._constants:
+            return {UNIT: self._constants[node]} if self._constants[node] else {}
+        return self._sums.get(node, {node: Fraction(1)})
+
+    def _combination(self, parts: dict[int, Fraction]) -> int:
+        parts = {part: factor for part, factor in sorted(parts.items()) if factor}
+        if not parts.keys() - {UNIT}:
+            return self.constant(parts.get(UNIT, Fraction(0)))
+        if list(parts.values()) == [1]:
+            return next(iter(parts))
+        key = ("sum", tuple(parts.items()))
+        if key not in self._known:
+            terms = []
+            for part, factor in parts.items():
+                if part == UNIT or factor == 1:
+                    terms.append(self.constant(factor) if part == UNIT else part)
+                else:
+                    pair = [(part, "factor"), (self.constant(factor), "factor")]
+                    terms.append(self._shared(("multiple", part, factor), "multiple", pair))
+            self._sums[self._shared(key, "sum", [(node, "term") for node in terms])] = parts
+        return self._known[key]
 
     def linear(self, row: dict[int, int]) -> int:
         """A weighted sum of values: ``row`` maps value node to coefficient node."""

@@ -29,9 +29,16 @@ def matrix(rows: Sequence[Sequence[Number]]) -> Matrix:
         for j, entry in enumerate(row):
             if isinstance(entry, bool) or not isinstance(entry, int | float | Fraction):
                 raise TopologyError(f"weight [{i}][{j}] is {entry!r}; a number was expected")
-            if isinstance(entry, float) and not math.isfinite(entry):
-                raise TopologyError(f"weight [{i}][{j}] is {entry!r}; a finite number was expected")
+            if not _finite(entry):
+                raise TopologyError(f"weight [{i}][{j}] is {entry!r:.80}; a finite number was expected")
     return frozen
+
+
+def _finite(number: Number) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # exact, but beyond any float
+        return False
 
 
 def shape_of(rows: Matrix) -> tuple[int, int]:
@@ -290,7 +297,7 @@ def to_dict(weight: Weight) -> dict[str, Any]:
 
 def from_dict(data: Any, where: str = "weight") -> Weight:
     """Read the JSON form back; TopologyError names the place and what would be right."""
-    if not isinstance(data, dict) or data.get("rule") not in _FROM_DICT:
+    if not isinstance(data, dict) or data.get("rule") not in list(_FROM_DICT):
         raise TopologyError(
             f"{where}: a rule is a mapping with 'rule' one of {', '.join(_FROM_DICT)}; got {data!r:.80}"
         )
@@ -299,7 +306,7 @@ def from_dict(data: Any, where: str = "weight") -> Weight:
     if given - required - optional or required - given:
         raise TopologyError(
             f"{where}: rule {data['rule']!r} takes {sorted(required)} and optionally {sorted(optional)}; "
-            f"got {sorted(given)}"
+            f"got {sorted(map(str, given))}"
         )
     fields: dict[str, Any] = {name: _field(name, data[name], f"{where}.{name}") for name in given}
     try:
@@ -321,7 +328,9 @@ def _field(name: str, value: Any, where: str) -> Any:
     if name in ("entries", "initial"):
         return tuple(tuple(_number(entry, where) for entry in row) for row in _rows(value, where))
     if name == "learned":
-        return tuple(tuple(row) for row in _rows(value, where))
+        if not all(isinstance(flag, bool) for row in _rows(value, where) for flag in row):
+            raise TopologyError(f"{where}: rows of true and false were expected; got {value!r:.80}")
+        return tuple(map(tuple, value))
     if name == "temperature":
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TopologyError(f"{where}: a number above 0 was expected; got {value!r:.80}")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.evaluate import Outcome
 from nas.files import replace_file
 from nas.front import winner
+from nas.jobs import Outcome
 from nas.records import Trial
 from nas.report import residual_baseline
 

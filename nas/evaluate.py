@@ -3,9 +3,7 @@
 import time
 import traceback
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,61 +11,13 @@ from torch import Tensor, nn
 
 from graphs import Topology
 from graphs.compiler import compile as compile_topology
+from nas.jobs import Job, Outcome, Report
 from trainers import checkpoint
 from trainers.backbones import build
 from trainers.data import Data, load
 from trainers.errors import Diverged
 from trainers.loop import train
 from trainers.metrics import evaluate as measure
-from trainers.recipe import Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Everything a worker needs to train one trial, as plain data.
-
-    ``report_at`` are the steps at which to measure; ``ask_at`` those of them at which to ask whether to go on.
-    ``weights`` is where the trained weights go, if anywhere.
-    """
-
-    number: int
-    topology: Mapping[str, Any]
-    data: str
-    backbone: Mapping[str, Any]
-    recipe: Recipe
-    seed: int
-    steps: int
-    flops_per_step: float
-    report_at: tuple[int, ...]
-    ask_at: tuple[int, ...] = ()
-    weights: Path | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One measurement of a running trial; ``asks`` whether the study is to say if it goes on."""
-
-    number: int
-    step: int
-    train_loss: float
-    accuracy: float
-    loss: float
-    asks: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a job ended: ``complete``, ``stopped``, ``diverged`` or ``failed``. ``seconds`` is training time."""
-
-    number: int
-    kind: str
-    step: int
-    seconds: float
-    accuracy: float | None = None
-    loss: float | None = None
-    reason: str | None = None
-    traceback: str | None = None
 
 
 class Classifier(nn.Module):

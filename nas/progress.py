@@ -8,9 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from nas.evaluate import Report
 from nas.experiment import Experiment
 from nas.front import pareto
+from nas.jobs import Report
 from nas.ledger import Ask, Ledger
 from nas.records import Status, Trial
 from nas.units import describe, show
@@ -89,7 +89,7 @@ def front_table(experiment: Experiment, front: tuple[Trial, ...], title: str) ->
     metrics = dict.fromkeys(["accuracy", *(one.metric for one in experiment.objectives), "flops", "parameters"])
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right")
-    table.add_column("family")
+    table.add_column("family", no_wrap=True, overflow="ellipsis")
     for metric in metrics:
         table.add_column({"flops": "inference MFLOPs"}.get(metric, metric), justify="right")
     table.add_column("digest")
@@ -103,5 +103,5 @@ def front_table(experiment: Experiment, front: tuple[Trial, ...], title: str) ->
                 cells.append("–" if shown is None else f"{int(shown):,}")
             else:
                 cells.append(show(metric, shown, symbol=metric != "flops"))
-        table.add_row(str(trial.number), describe(trial, 44), *cells, trial.digest)
+        table.add_row(str(trial.number), describe(trial, 32), *cells, trial.digest)
     return table

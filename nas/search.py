@@ -74,11 +74,12 @@ class _Tracking:
         with self.study.timed("views"):
             self.views.write_tables()
         with self.study.timed("tracking"):
-            self.tracker.trial(trial, _picture(trial))
+            if not self.tracker.knows(trial):
+                self.tracker.trial(trial, _picture(trial))
 
 
 def _picture(trial: Trial) -> bytes | None:
-    return None if trial.topology is None else draw.picture(topology_of(trial))
+    return None if trial.topology is None else draw.thumbnail(topology_of(trial))
 
 
 def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> Done:
@@ -102,13 +103,13 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
         with study.timed("tracking"):
             tracker.start(_parameters(experiment), {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()})
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
-                tracker.trial(trial, _picture(trial))
+                if not tracker.knows(trial):
+                    tracker.trial(trial, _picture(trial))
         study.observers = (board, _Tracking(tracker, views, study))
         try:
             study.run()
             confirm(study, board.say)
-        except KeyboardInterrupt:
-            views.write_tables()
+        except BaseException:
             tracker.interrupted()
             raise
         with study.timed("views"):

@@ -12,12 +12,12 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from graphs import TopologyError
-from nas.evaluate import Job, Outcome, Report
 from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import pareto, signed
 from nas.halving import goes_on, rung_steps
+from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ask, Ledger
 from nas.objectives import values
 from nas.pricing import Priced, backbone_options, broken_limit, priced

@@ -128,6 +128,14 @@ class Tracker:
             self._store.mark(topology, ended)
         self._store.write(run, tags={_LOGGED: "1"})
 
+    def knows(self, trial: Trial) -> bool:
+        """Whether the trial is there already, so that its picture need not be drawn again; True when tracking is off."""
+        if not self.on:
+            return True
+        key = f"{self._key}/{trial.digest or '-'}/s{trial.seed}"
+        runs = (self._store.known.get(name) for name in (key, f"{key}/t{trial.number}"))
+        return any(run is not None and run.logged and run.tags.get(_NUMBER) == str(trial.number) for run in runs)
+
     @_harmless
     def finish(self, status: str, metrics: Mapping[str, float], artifacts: Mapping[str, Path]) -> None:
         """End the search's run with MLflow's ``status``; artifacts are files by name, and absent ones are skipped."""

@@ -45,7 +45,7 @@ def candidates(depth: int) -> tuple[tuple[int, int], ...]:
 
 
 def _checked(edge: Sequence[int], depth: int) -> tuple[int, int]:
-    pair = tuple(edge)
+    pair = tuple(edge) if isinstance(edge, Sequence) else ()
     if len(pair) != 2 or not all(isinstance(node, int) and not isinstance(node, bool) for node in pair):
         raise TopologyError(f"edge {edge!r} is not a pair of node numbers")
     i, j = pair

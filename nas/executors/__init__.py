@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from nas.evaluate import Job, Outcome, Report
+from nas.jobs import Job, Outcome, Report
 
 
 class Executor(Protocol):

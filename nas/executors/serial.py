@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Generator
 
-from nas.evaluate import Job, Outcome, Report, evaluate
+from nas.evaluate import evaluate
+from nas.jobs import Job, Outcome, Report
 
 Evaluate = Callable[[Job], Generator[Report, bool, Outcome]]
 

@@ -64,7 +64,7 @@ def test_curves_fall_back_to_the_losses_that_were_measured(hidden):
     assert len({curves_figure(trials, []), curves_figure(TRIALS, [])}) == 2
 
 
-LOST = replace(trial(6, "wiring", Status.PRUNED), objectives={"accuracy": float("nan"), "flops": float("inf")})
+LOST = replace(trial(6, "wiring", Status.PRUNED), objectives={"accuracy": float("nan"), "flops": 1e6})
 
 
 @pytest.mark.parametrize("trials", [[], [*TRIALS[4:6], LOST]])

@@ -374,3 +374,18 @@ def test_nothing_reaches_the_terminal_or_the_working_directory(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("False\nFalse\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+
+def test_only_what_is_written_is_known(folder) -> None:
+    writer = tracker(folder, "known")
+    writer.start({}, {})
+    assert not writer.knows(TRIAL)
+    writer.trial(TRIAL, None)
+    assert writer.knows(TRIAL)
+    assert not writer.knows(replace(TRIAL, number=4))
+    assert not writer.knows(replace(TRIAL, seed=1))
+    again = tracker(folder, "known")
+    again.start({}, {})
+    assert again.knows(TRIAL)
+    assert tracker(folder, "known", uri="off").knows(replace(TRIAL, number=4))

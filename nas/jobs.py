@@ -1,0 +1,56 @@
+"""What a worker is given and what it says: plain data, the same for every executor. No torch needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainers.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a worker needs to train one trial, as plain data.
+
+    ``report_at`` are the steps at which to measure; ``ask_at`` those of them at which to ask whether to go on.
+    ``weights`` is where the trained weights go, if anywhere.
+    """
+
+    number: int
+    topology: Mapping[str, Any]
+    data: str
+    backbone: Mapping[str, Any]
+    recipe: Recipe
+    seed: int
+    steps: int
+    flops_per_step: float
+    report_at: tuple[int, ...]
+    ask_at: tuple[int, ...] = ()
+    weights: Path | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One measurement of a running trial; ``asks`` whether the study is to say if it goes on."""
+
+    number: int
+    step: int
+    train_loss: float
+    accuracy: float
+    loss: float
+    asks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: ``complete``, ``stopped``, ``diverged`` or ``failed``. ``seconds`` is training time."""
+
+    number: int
+    kind: str
+    step: int
+    seconds: float
+    accuracy: float | None = None
+    loss: float | None = None
+    reason: str | None = None
+    traceback: str | None = None
