@@ -151,7 +151,8 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
 
     Node attributes: values have ``kind="value"``; operations have ``kind`` ``"block"`` (``number``, ``name``,
     ``ports``) or ``"mix"`` (``weight``, a rule). Edges carry ``index``: the place among an operation's sources
-    or outputs, or a tuple of places where a block reads one value at several ports. Graph attributes: ``stem``, ``output``, ``depth``, ``family``, ``settings``.
+    or outputs, or a tuple of places where a block reads one value at several ports. Graph attributes: ``stem``,
+    ``output``, ``depth``, ``family``, ``settings``.
     """
     graph: nx.DiGraph[Any] = nx.DiGraph(
         stem=topology.stem,

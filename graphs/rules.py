@@ -25,10 +25,12 @@ def single_assignment(topology: "Topology") -> Iterator[str]:
 
 def numbered_blocks(topology: "Topology") -> Iterator[str]:
     """Block numbers are distinct and lie in 1..depth, and names are distinct."""
+    from graphs.topology import Block
+
     depth = topology.depth
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         yield f"depth is {depth!r}; a topology has at least one block"
-    blocks = [op for op in topology.ops if hasattr(op, "number")]
+    blocks = [op for op in topology.ops if isinstance(op, Block)]
     numbers = [block.number for block in blocks]
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= topology.depth:

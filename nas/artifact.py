@@ -1,5 +1,6 @@
 """The winner as a folder one can use: topology, weights, a card, and a snippet that loads it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def compile_run(run: Path, out: Path) -> Compiled:
     if metadata.get("digest") != trial.digest:
         raise RunFolderError(f"{weights} belongs to topology {metadata.get('digest')}, not to {trial.digest}")
     topology = topology_of(trial)
+    model = _trained(topology, views.experiment, tensors, weights)
+    accuracy, _ = accuracy_of(model, views.experiment.data.kind)
+    if accuracy != trial.accuracy:
+        raise RunFolderError(
+            f"the compiled model has accuracy {accuracy!r}, but the run logged {trial.accuracy!r} for trial "
+            f"{trial.number}; the weights or the versions in lock.json differ from those of the run"
+        )
     _prepare(out)
     topology.save(out / "topology.yaml")
     replace_file(out / "experiment.yaml", dump(views.experiment.resolved()).encode())
@@ -86,11 +94,7 @@ def compile_run(run: Path, out: Path) -> Compiled:
     replace_file(out / "load.py", TRAINED_SNIPPET.encode())
     model, experiment = load_model(out)
     accuracy, loss = accuracy_of(model, experiment.data.kind)
-    if accuracy != trial.accuracy:
-        raise RunFolderError(
-            f"the compiled model has accuracy {accuracy!r}, but the run logged {trial.accuracy!r} for trial "
-            f"{trial.number}; the weights or the versions in lock.json differ from those of the run"
-        )
+    assert accuracy == trial.accuracy, "what was written is not what was checked"
     with torch.inference_mode():
         test_accuracy, _ = measure(model, load_test(experiment.data.kind))
     compiled = Compiled(out, trial, accuracy, loss, test_accuracy)
@@ -125,6 +129,13 @@ def load_model(folder: Path) -> tuple[Classifier, Experiment]:
         raise RunFolderError(
             f"{folder}: the weights belong to topology {metadata.get('digest')}, but topology.yaml is {topology.digest}"
         )
+    return _trained(topology, experiment, tensors, folder), experiment
+
+
+def _trained(
+    topology: Topology, experiment: Experiment, tensors: Mapping[str, torch.Tensor], source: Path
+) -> Classifier:
+    """The model with weights from ``source``; RunFolderError where they do not fit."""
     facts = describe(experiment.data.kind)
     model = build_model(
         topology,
@@ -137,8 +148,8 @@ def load_model(folder: Path) -> tuple[Classifier, Experiment]:
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise RunFolderError(f"{folder}: the weights do not fit the topology: {error}") from error
-    return model.eval(), experiment
+        raise RunFolderError(f"{source}: the weights do not fit the topology: {error}") from error
+    return model.eval()
 
 
 def _prepare(out: Path) -> None:

@@ -1,6 +1,7 @@
 """The ``wireloom`` command."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from graphs.errors import UserError
+from nas import interrupts
 
 if TYPE_CHECKING:
     from graphs import Topology
@@ -73,19 +75,24 @@ def search(
         _print_plan(experiment, check_reachable(experiment), console)
         return
     path = choose(experiment, out, resume)
-    if resume:
-        folder = RunFolder.resume(path, experiment)
-    else:
-        folder = RunFolder.create(path, experiment)
-    console.print(f"run folder: [bold]{escape(str(path))}[/]  (Ctrl-C stops; --resume continues)")
+    again = ["wireloom", "search", str(experiment_file), "--out", str(path), "--resume"]
+    again += [text for name, value in changes.items() if value is not None for text in (f"--{name}", str(value))]
+    folder = None
     try:
+        folder = RunFolder.resume(path, experiment) if resume else RunFolder.create(path, experiment)
+        note = "  (Ctrl-C stops; --resume continues)"
+        console.print(f"run folder: [bold]{escape(str(path))}[/]{note}", soft_wrap=True)
         done = run_search(experiment, folder, console)
     except KeyboardInterrupt:
-        again = f"wireloom search {experiment_file} --out {path} --resume"
-        console.print(f"\ninterrupted; nothing is lost. Continue with:\n  {escape(again)}", soft_wrap=True)
+        if (path / "experiment.yaml").exists():
+            text = f"interrupted; nothing is lost. Continue with:\n  {shlex.join(again)}"
+        else:
+            text = "interrupted before the run began; the same command starts it"
+        console.print(f"\n{escape(text)}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     finally:
-        folder.log.close()
+        if folder is not None:
+            folder.log.close()
     _print_done(done, console)
 
 
@@ -116,7 +123,7 @@ def _print_plan(experiment: "Experiment", found: list[Any], console: Console) ->
 def _print_done(done: "Done", console: Console) -> None:
     from nas.progress import front_table
 
-    views, run = done.views, done.views.folder
+    views, run = done.views, escape(str(done.views.folder))
     console.print()
     console.print(front_table(views.experiment, views.front, title="Pareto front"))
     best = views.winner
@@ -130,7 +137,8 @@ def _print_done(done: "Done", console: Console) -> None:
         console.print(f"\n{views.comparison}")
     console.print(f"\nwinner: trial {best.number}, digest {best.digest} ({run}/winner/topology.yaml)", soft_wrap=True)
     console.print(f"run folder: {run}   report: {run}/report.html", soft_wrap=True)
-    console.print(f"MLflow: {done.tracking}", soft_wrap=True)
+    if done.tracking:
+        console.print(f"MLflow: {escape(done.tracking)}", soft_wrap=True)
     console.print(f"next: wireloom compile {run} --out {run}/model", soft_wrap=True, style="bold")
 
 
@@ -264,9 +272,15 @@ def _print_json(data: Any) -> None:
 
 def main() -> None:
     """Entry point: user errors are one message and exit status 2, an interrupt is 130."""
+    interrupts.watch()
     try:
         app(standalone_mode=True)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            interrupts.settle()
+        raise
     except KeyboardInterrupt:
+        interrupts.settle()
         sys.exit(INTERRUPTED)
     except ValueError as error:
         from trainers.errors import TrainerError
@@ -274,4 +288,8 @@ def main() -> None:
         if not isinstance(error, UserError | TrainerError):
             raise
         typer.echo(f"wireloom: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except OSError as error:  # a full disk, a folder that may not be written
+        where = "" if error.filename is None else f"{error.filename}: "
+        typer.echo(f"wireloom: {where}{error.strerror or error}", err=True)
         sys.exit(BAD_INPUT)

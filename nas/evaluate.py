@@ -64,6 +64,7 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
     What goes wrong inside a trial is an outcome, not an exception; only an interrupt passes through.
     """
     started = time.perf_counter()
+    waited = 0.0
     step = 0
     accuracy = loss = None
     try:
@@ -76,7 +77,6 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
             channels=data.channels,
             seed=job.seed,
         )
-        waited = 0.0
         started = time.perf_counter()
         progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at)
         for point in progress:
@@ -94,10 +94,11 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
             checkpoint.save(job.weights, model.state_dict(), dict(job.metadata))
         return Outcome(job.number, "complete", step, seconds, accuracy, loss)
     except Diverged as error:
-        return Outcome(job.number, "diverged", error.step, time.perf_counter() - started, accuracy, loss, str(error))
+        elapsed = time.perf_counter() - started - waited
+        return Outcome(job.number, "diverged", error.step, elapsed, accuracy, loss, str(error))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        elapsed = time.perf_counter() - started
+        elapsed = time.perf_counter() - started - waited
         return Outcome(job.number, "failed", step, elapsed, accuracy, loss, reason, traceback.format_exc())
 
 

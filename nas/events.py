@@ -8,6 +8,7 @@ error, because a silent gap would change what the search proposes next.
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,14 +54,19 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        parsed = _parse(path) if path.exists() else []
-        self.events: list[Event] = [event for _, event in parsed]
         try:
             self._file: IO[bytes] = path.open("ab")
-            _lock(self._file, path)
-            self._file.truncate(parsed[-1][0] if parsed else 0)
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            _lock(self._file, path)
+            # Read only under the lock: what another driver adds until then is not to be cut off.
+            parsed = _parse(path)
+            self._file.truncate(parsed[-1][0] if parsed else 0)
+        except BaseException:
+            self._file.close()
+            raise
+        self.events: list[Event] = [event for _, event in parsed]
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write one event through to the disk and return it as a reader would see it."""
@@ -78,7 +84,9 @@ class EventLog:
         return self.events[-1]
 
     def close(self) -> None:
-        self._file.close()
+        # What a full disk left in the buffer was reported when it was written.
+        with suppress(OSError):
+            self._file.close()
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

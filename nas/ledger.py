@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nas.errors import RunFolderError
 from nas.events import Event
 from nas.records import CurvePoint, Status, Trial, Value
 from nas.sampling import Told
@@ -38,9 +39,18 @@ class Ledger:
 
     @classmethod
     def replay(cls, events: Iterable[Event]) -> "Ledger":
+        """The state a log adds up to; RunFolderError where an event does not follow from those before it."""
         ledger = cls()
         for event in events:
-            ledger.apply(event)
+            try:
+                if (event["event"] == "start") != (ledger.start is None):
+                    raise ValueError("a log starts once, with its first event")
+                ledger.apply(event)
+            except (KeyError, TypeError, ValueError) as error:
+                raise RunFolderError(
+                    f"the event log is damaged: event {event.get('seq')} ({event['event']}) does not follow from those "
+                    f"before it ({error!r}); restore the file from a copy, or start anew with another --out"
+                ) from error
         return ledger
 
     def apply(self, event: Event) -> None:

@@ -62,7 +62,7 @@ class RunFolder:
     @classmethod
     def resume(cls, path: Path, experiment: Experiment) -> "RunFolder":
         """Open the folder of an earlier run of the same experiment; RunFolderError says what differs."""
-        if not (path / "events.jsonl").exists():
+        if not (path / "experiment.yaml").exists():
             raise RunFolderError(f"{path} holds no run to resume; leave --resume out to start one")
         held = Experiment.load(path / "experiment.yaml")
         differing = _differences(held.resolved(), experiment.resolved())
@@ -73,7 +73,9 @@ class RunFolder:
             )
         log = EventLog(path / "events.jsonl")
         if not log.events:  # the crash came before the first line
+            (path / "weights").mkdir(exist_ok=True)
             log.append("start", name=experiment.name, seed=experiment.seed, key=uuid.uuid4().hex)
+        replace_file(path / "experiment.yaml", dump(experiment.resolved()).encode())  # it may have been made longer
         return cls(path, log)
 
     @property
@@ -145,16 +147,20 @@ def choose(experiment: Experiment, out: Path | None, resume: bool, root: Path = 
     """
     if out is not None:
         return out
-    taken = [root / experiment.name, *sorted(root.glob(f"{experiment.name}-[0-9]*"), key=_number)]
-    taken = [path for path in taken if path.exists()]
+    taken = {_number(path.name, experiment.name): path for path in root.glob(f"{experiment.name}*")}
+    taken.pop(None, None)
     if resume:
-        logs = [path for path in taken if (path / "events.jsonl").exists()]
+        logs = [path for path in taken.values() if (path / "events.jsonl").exists()]
         if not logs:
             raise RunFolderError(f"there is no run of {experiment.name!r} under {root}/ to resume; give --out DIR")
         return max(logs, key=lambda path: (path / "events.jsonl").stat().st_mtime_ns)
-    return root / experiment.name if not taken else root / f"{experiment.name}-{_number(taken[-1]) + 1}"
+    last = max((number for number in taken if number is not None), default=0)
+    return root / (f"{experiment.name}-{last + 1}" if last else experiment.name)
 
 
-def _number(path: Path) -> int:
-    tail = path.name.rsplit("-", 1)[-1]
-    return int(tail) if tail.isdigit() and "-" in path.name else 1
+def _number(folder: str, name: str) -> int | None:
+    """1 for ``name`` itself, n for ``name-n``, None for the folder of something else."""
+    tail = folder.removeprefix(name)
+    if not tail:
+        return 1
+    return int(tail[1:]) if tail[0] == "-" and tail[1:].isdecimal() else None

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from graphs import draw
 from graphs.errors import UserError
+from nas import interrupts
 from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
@@ -39,11 +40,11 @@ def check_reachable(experiment: Experiment) -> list[Priced]:
     space = experiment.space
     points = [*space.baselines(), *space.corners(), *(space.random(Random(i)) for i in range(SAMPLED))]
     found: list[Priced] = []
-    refused: TrainerError | None = None
+    refused: UserError | TrainerError | None = None
     for point in points:
         try:
             found.append(priced(experiment, space.topology(point)))
-        except TrainerError as error:
+        except (UserError, TrainerError) as error:
             refused = refused or error
     if not found:
         raise ExperimentError(f"no point of the space can be trained: {refused}")
@@ -57,7 +58,7 @@ def check_reachable(experiment: Experiment) -> list[Priced]:
 
 
 class _Tracking:
-    """The observer that keeps MLflow and the tables up to date."""
+    """The observer that keeps MLflow and the tables up to date, and heeds a Ctrl-C that got lost."""
 
     def __init__(self, tracker: Tracker, views: Views, study: Study) -> None:
         self.tracker = tracker
@@ -65,12 +66,13 @@ class _Tracking:
         self.study = study
 
     def asked(self, ask: Ask, reason: str | None) -> None:
-        pass
+        interrupts.check()
 
     def reported(self, report: object, steps: int) -> None:
-        pass
+        interrupts.check()
 
     def finished(self, trial: Trial) -> None:
+        interrupts.check()
         with self.study.timed("views"):
             self.views.write_tables()
         with self.study.timed("tracking"):

@@ -83,6 +83,7 @@ class Study:
     def run(self) -> None:
         """Search until the asked number of trials is trained or 20 times as many points were proposed."""
         self._restore_rungs()
+        self._keep_front_weights()  # the crash may have come between a result and this
         queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
         try:
@@ -157,24 +158,21 @@ class Study:
     def _verdict(self, point: Point) -> tuple[dict[str, Any], str | None, Priced | None]:
         """The ask event's fields, why the point is not trained, and its plan if it is."""
         number = len(self.ledger.digests)
+        fields: dict[str, Any] = {"verdict": "rejected", "number": number}
+        fields |= {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
         try:
             topology = self.experiment.space.topology(point)
-            twin = self.ledger.digests.get(topology.digest)
-            if twin is not None:
-                fields: dict[str, Any] = {
-                    "verdict": "duplicate",
-                    "digest": topology.digest,
-                    "number": None,
-                    "twin": twin,
-                }
-                return fields, f"the same topology as trial {twin}", None
+        except TopologyError as error:
+            # An illegal point has no program to take a digest of; its number stands in.
+            return fields | {"digest": f"illegal:{number}", "reason": str(error)}, str(error), None
+        twin = self.ledger.digests.get(topology.digest)
+        if twin is not None:
+            fields = {"verdict": "duplicate", "digest": topology.digest, "number": None, "twin": twin}
+            return fields, f"the same topology as trial {twin}", None
+        try:
             plan = priced(self.experiment, topology)
-        except (TopologyError, TrainerError) as error:
-            # An illegal point has no program to take a digest of; its own text stands in.
-            name = f"illegal:{number}"
-            nothing = {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
-            fields = {"verdict": "rejected", "digest": name, "number": number, "reason": str(error), **nothing}
-            return fields, str(error), None
+        except TrainerError as error:  # the budget is below one step
+            return fields | {"digest": topology.digest, "reason": str(error)}, str(error), None
         reason = broken_limit(self.experiment, plan.cost)
         fields = {
             "verdict": "job" if reason is None else "rejected",

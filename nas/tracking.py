@@ -129,7 +129,7 @@ class Tracker:
         self._store.write(run, tags={_LOGGED: "1"})
 
     def knows(self, trial: Trial) -> bool:
-        """Whether the trial is there already, so that its picture need not be drawn again; True when tracking is off."""
+        """Whether the trial is there already, so that nobody need draw its picture again; True when tracking is off."""
         if not self.on:
             return True
         key = f"{self._key}/{trial.digest or '-'}/s{trial.seed}"

@@ -16,17 +16,18 @@ def prune(topology: Topology) -> Topology:
         if not live.intersection(op.outputs):
             continue
         if isinstance(op, Mix):
-            op = _trimmed(op, live)
+            op = _trimmed(op, live, topology.stem)
         live.update(op.reads)
         kept.append(op)
     return topology.with_ops(tuple(reversed(kept)))
 
 
-def _trimmed(mix: Mix, live: set[str]) -> Mix:
+def _trimmed(mix: Mix, live: set[str], stem: str) -> Mix:
     edges = support(mix.weight)
     rows = [i for i, value in enumerate(mix.writes) if value in live]
     columns = [j for j in range(len(mix.reads)) if any(edges[i][j] for i in rows)]
-    columns = columns or [0]  # a mix that is zero throughout still takes its shape from a source
+    if not columns:  # zero throughout: it takes its shape from the stem, so that no block runs for nothing
+        return Mix((stem,), tuple(mix.writes[i] for i in rows), Constant(((0,),) * len(rows)))
     if len(rows) == len(mix.writes) and len(columns) == len(mix.reads):
         return mix
     weight = mix.weight

@@ -1,0 +1,133 @@
+import json
+import resource
+
+import pytest
+
+from nas import events
+from nas.errors import RunFolderError
+from nas.events import EventLog, read
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A log of four events."""
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path)
+    for i in range(4):
+        log.append("ask", point={"family": "hyper", "x": 0.1 * i}, text="é\n")
+    log.close()
+    return path
+
+
+def test_what_is_appended_reads_back(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    given = [log.append("report", value=0.1 + 0.2, steps=(1, 2)), log.append("end", text='a "quoted"\nline')]
+    # Before the log is closed: a line is on disk before anything else learns of it.
+    assert list(read(log.path)) == given == log.events
+    assert given[0] == {"seq": 0, "event": "report", "value": 0.1 + 0.2, "steps": [1, 2]}
+    assert [event["seq"] for event in given] == [0, 1]
+    log.close()
+
+
+def test_a_last_line_cut_off_anywhere_is_dropped(path):
+    whole = path.read_bytes()
+    start = whole.rindex(b"\n", 0, -1) + 1
+    first = read(path)[:3]
+    for length in range(start, len(whole)):
+        path.write_bytes(whole[:length])
+        assert read(path) == first
+        log = EventLog(path)
+        assert tuple(log.events) == first
+        assert path.read_bytes() == whole[:start]
+        assert log.append("end")["seq"] == 3
+        log.close()
+        assert read(path) == (*first, {"seq": 3, "event": "end"})
+
+
+DAMAGE = {
+    "not JSON": lambda lines: [lines[0], lines[1][:-9], *lines[2:]],
+    "not JSON at its end": lambda lines: [*lines[:3], lines[3][:-1]],
+    "an empty line": lambda lines: [lines[0], "", *lines[1:]],
+    "a line is missing": lambda lines: [lines[0], *lines[2:]],
+    "lines change places": lambda lines: [lines[0], lines[2], lines[1], lines[3]],
+    "no seq": lambda lines: [lines[0], '{"event": "ask"}', *lines[2:]],
+    "no event": lambda lines: [lines[0], '{"seq": 1}', *lines[2:]],
+    "a list": lambda lines: [lines[0], "[1]", *lines[2:]],
+    "bytes": lambda lines: [lines[0], "\udcff", *lines[2:]],
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE)
+def test_any_other_damage_is_an_error_that_names_the_line(path, harm):
+    lines = DAMAGE[harm](path.read_text().splitlines())
+    path.write_bytes("".join(line + "\n" for line in lines).encode(errors="surrogateescape"))
+    number = 4 if "end" in harm else 2
+    before = path.read_bytes()
+    for opened in (read, EventLog):
+        with pytest.raises(RunFolderError, match=rf"events\.jsonl:{number}: the event log is damaged.*another --out"):
+            opened(path)
+    assert path.read_bytes() == before
+
+
+def test_a_second_driver_is_kept_out(path):
+    first = EventLog(path)
+    with pytest.raises(RunFolderError, match="another process is running this search"):
+        EventLog(path)
+    first.close()
+    EventLog(path).close()
+
+
+def test_what_the_driver_before_us_adds_until_we_hold_the_lock_is_kept(path, monkeypatch):
+    lock = events._lock
+
+    def slow(file, where):
+        with where.open("a") as other:
+            other.write('{"seq": 4, "event": "end"}\n')
+        lock(file, where)
+
+    monkeypatch.setattr(events, "_lock", slow)
+    log = EventLog(path)
+    log.close()
+    assert [event["event"] for event in log.events] == ["ask"] * 4 + ["end"]
+    assert len(read(path)) == 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
+def test_what_json_cannot_hold_is_refused_whole(path, value):
+    before = path.read_bytes()
+    log = EventLog(path)
+    with pytest.raises((ValueError, TypeError)):
+        log.append("report", value=value)
+    assert path.read_bytes() == before
+    assert log.append("end")["seq"] == 4
+    log.close()
+
+
+def test_a_full_disk_says_how_to_go_on_and_loses_only_the_line(path):
+    before = read(path)
+    log = EventLog(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, limits[1]))
+    try:
+        with pytest.raises(RunFolderError, match=r"cannot be written.*--resume"):
+            log.append("result", number=1)
+        log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read(path) == before
+    again = EventLog(path)
+    assert tuple(again.events) == before
+    again.close()
+
+
+def test_an_unreachable_log_is_a_user_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be read: No such file"):
+        read(tmp_path / "events.jsonl")
+    with pytest.raises(RunFolderError, match="cannot be written: Not a directory"):
+        EventLog(tmp_path / "file" / "events.jsonl")
+
+
+def test_a_line_is_one_json_object(path):
+    for number, line in enumerate(path.read_text().splitlines()):
+        assert json.loads(line)["seq"] == number

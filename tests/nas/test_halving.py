@@ -1,0 +1,62 @@
+import pytest
+
+from nas.experiment import Halving
+from nas.halving import goes_on, rung_fractions, rung_steps
+
+HALF = Halving(rungs=3, keep=0.5)
+
+
+def test_rungs_are_powers_of_what_is_kept():
+    assert rung_fractions(None) == ()
+    assert rung_fractions(HALF) == (0.25, 0.5)
+    assert rung_fractions(Halving(rungs=4, keep=0.1)) == pytest.approx((0.001, 0.01, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("halving", "steps", "expected"),
+    [
+        (HALF, 100, (25, 50)),
+        (HALF, 101, (25, 50)),
+        (HALF, 4, (1, 2)),
+        (HALF, 3, (1, 2)),  # 0.75 and 1.5 are rounded
+        (HALF, 2, (1,)),  # both rungs fall on step 1
+        (HALF, 1, ()),  # the only step is the end
+        (Halving(rungs=2, keep=0.99), 10, ()),
+        (None, 100, ()),
+    ],
+)
+def test_the_steps_of_the_rungs(halving, steps, expected):
+    assert rung_steps(halving, steps) == expected
+
+
+# Vectors to be minimised: 1 and 2 are the front, 3 is beaten by 1, 4 by 1, 2 and 3.
+RUNG = {1: (0.1, 5.0), 2: (0.2, 4.0), 3: (0.3, 5.0), 4: (0.4, 6.0)}
+
+
+def test_the_front_goes_on_however_little_is_kept():
+    assert goes_on(1, RUNG, 0.01)
+    assert goes_on(2, RUNG, 0.01)
+    assert not goes_on(3, RUNG, 0.01)
+    assert not goes_on(4, RUNG, 0.01)
+
+
+def test_the_best_share_goes_on_by_front_and_then_by_the_first_objective():
+    assert goes_on(3, RUNG, 0.75)  # place 3 of the ceil(0.75 * 4) = 3 kept
+    assert not goes_on(3, RUNG, 0.5)
+    assert not goes_on(4, RUNG, 0.75)
+    assert goes_on(4, RUNG, 0.76)  # ceil(3.04) = 4
+
+
+def test_the_first_to_arrive_goes_on():
+    assert goes_on(7, {7: (9.0, 9.0)}, 0.01)
+
+
+def test_equal_vectors_do_not_stop_each_other():
+    same = {1: (1.0, 1.0), 2: (1.0, 1.0), 3: (1.0, 1.0)}
+    assert all(goes_on(number, same, 0.01) for number in same)
+
+
+def test_ties_within_a_front_go_to_the_lower_number():
+    rung = {1: (0.0, 0.0), 2: (1.0, 1.0), 3: (1.0, 1.0), 4: (2.0, 2.0)}
+    assert goes_on(2, rung, 0.5)
+    assert not goes_on(3, rung, 0.5)

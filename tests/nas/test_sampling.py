@@ -1,0 +1,119 @@
+import random
+
+import pytest
+
+from nas.records import Status
+from nas.sampling import Proposer, Told
+from search_space.space import Point
+
+optuna = pytest.importorskip("optuna")
+ASKS = range(60)
+
+
+@pytest.fixture
+def proposer(make, wide):
+    space = make(space=wide).space
+
+    def build(seed=0, sampler="tpe", random_share=0.15, goals=("maximize", "minimize")):
+        return Proposer(space, goals=goals, sampler=sampler, seed=seed, random_share=random_share)
+
+    return build
+
+
+def told(space, count, seed=0, status=Status.COMPLETE):
+    rng = random.Random(seed)
+    return [
+        Told(space.random(rng), status, (rng.random(), rng.random()) if status is Status.COMPLETE else None)
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_proposal_depends_on_the_seed_the_ask_and_the_history_alone(proposer, sampler):
+    history = told(proposer().space, 15)
+    first = [proposer(sampler=sampler).propose(ask, history) for ask in ASKS]
+    one = proposer(sampler=sampler)
+    random.seed(99)
+    assert [one.propose(ask, history) for ask in reversed(ASKS)] == first[::-1]  # nothing is kept between asks
+    assert len({point for point, _ in first}) > 30
+    other = proposer(sampler=sampler, seed=1)
+    assert sum(other.propose(ask, history) != first[ask] for ask in ASKS) > 30
+
+
+def test_a_sampler_with_a_memory_uses_the_history_and_the_random_share_does_not(proposer):
+    subject = proposer(random_share=0.5)
+    histories = [told(subject.space, 20, seed) for seed in (0, 1)]
+    pairs = [[subject.propose(ask, history) for history in histories] for ask in ASKS]
+    assert all(source == other for (_, source), (_, other) in pairs)
+    assert all(a == b for (a, source), (b, _) in pairs if source == "random")
+    assert sum(a != b for (a, source), (b, _) in pairs if source == "tpe") > 10
+
+
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.15, 20, 42), (0.5, 80, 120), (1.0, 200, 200)])
+def test_the_random_share_is_kept(proposer, share, low, high):
+    subject = proposer(random_share=share)
+    sources = [subject.propose(ask, [])[1] for ask in range(200)]
+    assert low <= sources.count("random") <= high
+    assert set(sources) <= {"random", "tpe"}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (None, "RUNNING"),
+        (Status.COMPLETE, "COMPLETE"),
+        (Status.PRUNED, "PRUNED"),
+        (Status.REJECTED, "PRUNED"),
+        (Status.DIVERGED, "PRUNED"),
+        (Status.FAILED, "FAIL"),
+    ],
+)
+def test_what_optuna_is_told(proposer, status, state):
+    subject = proposer()
+    for point in (told(subject.space, 5)[i].point for i in range(5)):
+        trial = subject._trial(Told(point, status, (0.5, 1e6) if status is Status.COMPLETE else None))
+        assert trial.state.name == state
+        assert trial.values == ([0.5, 1e6] if state == "COMPLETE" else None)
+        # What was asked, with the answers; what the space fixes is not Optuna's business.
+        asked = {name: point.to_dict()[name] for name in trial.params}
+        assert trial.params == asked
+        assert {"family", "depth"} <= set(asked)
+
+
+def test_pending_and_every_other_state_make_a_working_history(proposer):
+    subject = proposer()
+    history = [one for i, status in enumerate([None, *Status]) for one in told(subject.space, 4, i, status)]
+    points = [subject.propose(ask, history)[0] for ask in ASKS]
+    assert [subject.space.topology(point).depth for point in points] == [point.depth for point in points]
+
+
+def test_a_baseline_outside_the_declared_space_is_left_out(make):
+    space = make(space={"depth": {"low": 2, "high": 3}, "families": {"hyper": {"streams": [2, 3]}}}).space
+    subject = Proposer(space, goals=["maximize"], sampler="tpe", seed=0, random_share=0.0)
+    residual = space.baselines()[0]
+    assert residual.family == "residual"
+    assert subject._trial(Told(Point.from_dict({"family": "hyper", "depth": 2, "hyper.streams": 4}), None)) is None
+    ghost = Point.from_dict({"family": "hyper", "depth": 2})
+    assert subject._trial(Told(ghost, Status.PRUNED)) is None
+    assert subject.propose(0, [Told(residual, Status.COMPLETE, (0.9,))])[0].family == "hyper"
+
+
+def test_samplers_go_where_it_was_good(make):
+    """With the first objective decided by the family alone, most proposals are of that family."""
+    families = {"residual": {}, "dense": {}, "hyper": {"streams": [2, 3]}, "to_output": {}}
+    space = make(space={"depth": {"low": 2, "high": 8}, "families": families}).space
+    subject = Proposer(space, goals=["maximize"], sampler="tpe", seed=0, random_share=0.0)
+    history = [
+        Told(one.point, Status.COMPLETE, (1.0 if one.point.family == "hyper" else 0.0,)) for one in told(space, 40)
+    ]
+    assert sum(subject.propose(ask, history)[0].family == "hyper" for ask in ASKS) > 30
+
+
+def test_the_goals_decide_what_is_good(make):
+    space = make(space={"depth": {"low": 2, "high": 30}, "families": {"residual": {}}}).space
+    depth = {}
+    for goal in ("maximize", "minimize"):
+        subject = Proposer(space, goals=[goal], sampler="tpe", seed=0, random_share=0.0)
+        history = [Told(one.point, Status.COMPLETE, (float(one.point.depth),)) for one in told(space, 40)]
+        depth[goal] = sum(subject.propose(ask, history)[0].depth for ask in ASKS) / len(ASKS)
+    assert depth["maximize"] > depth["minimize"] + 8
