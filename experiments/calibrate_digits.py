@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from graphs import Topology, families
-from nas.evaluate import Job, Outcome, evaluate
+from nas.evaluate import evaluate
 from nas.experiment import Experiment
+from nas.jobs import Job, Outcome
 from nas.pricing import backbone_options, priced
 from nas.run_folder import environment
 from trainers.data import load

@@ -118,13 +118,13 @@ def read(path: Path) -> Topology:
     except (OSError, UnicodeDecodeError) as error:
         raise TopologyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
-        data = json.loads(text)
+        return from_dict(json.loads(text))
     except json.JSONDecodeError as error:
         raise TopologyError(
             f"{path}:{error.lineno}: not JSON ({error.msg}); hand-written YAML is read by search_space.read_topology"
         ) from error
-    try:
-        return from_dict(data)
+    except RecursionError as error:
+        raise TopologyError(f"{path}: nested too deeply to be a topology") from error
     except TopologyError as error:
         raise TopologyError(f"{path}: {error}") from error
 

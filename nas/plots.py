@@ -101,6 +101,11 @@ def _plane(axes: "Axes", trials: Sequence[Trial], objectives: Sequence[Objective
     if across and min(across) > 0 and max(across) > 10 * min(across):
         axes.set_xscale("log")
     axes.margins(0.08)
+    # Trials stopped early are far below what they would have reached; they do not set the scale.
+    full = [spots[trial.number][1] for trial in shown if trial.status is Status.COMPLETE]
+    if full and max(full) > min(full):
+        pad = 0.08 * (max(full) - min(full))
+        axes.set_ylim(min(full) - pad, max(full) + pad)
     _label_baselines(axes, shown, spots)
     axes.set_ylabel(f"{y.axis}, {_better(objectives[0])}")
     axes.set_xlabel(f"{x.axis}, {_better(objectives[1])}")

@@ -35,7 +35,7 @@ class ProgressBoard:
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
         self._bars = Progress(*columns, TimeRemainingColumn(compact=True), TextColumn("{task.fields[note]}"))
         self._trials = self._bars.add_task("trials", total=experiment.trials, completed=self._done(), note="")
-        self._current = self._bars.add_task("training", total=None, note="")
+        self._current = self._bars.add_task("training", total=None, note="starting")
         live = console.is_terminal
         self._live = Live(get_renderable=self._board, console=console, refresh_per_second=4) if live else None
 

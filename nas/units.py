@@ -1,9 +1,11 @@
 """How figures are shown to people: the unit of each metric, and a trial's name in a few words."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from graphs.families import FAMILIES
 from nas.records import Trial
 
 
@@ -58,14 +60,25 @@ def difference(metric: str, value: float) -> str:
 
 
 def describe(trial: Trial, limit: int = 60) -> str:
-    """The family and its settings in one line of at most ``limit`` characters, such as ``hyper depth=4``."""
+    """The family and its settings in one line of at most ``limit`` characters, such as ``hyper depth=4``.
+
+    Switches at their published setting and a wiring's priorities are left out: its edges are in its picture.
+    """
     settings = (
         f"{key.rpartition('.')[2]}={_brief(value)}"
         for key, value in trial.point.items()
-        if key != "family" and not key.startswith("wiring.priority.")  # a wiring's edges are in its picture
+        if key != "family" and not key.startswith("wiring.priority.") and not _published(trial.family, key, value)
     )
     text = " ".join([trial.family or "no family", *settings])
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _published(family: str, key: str, value: object) -> bool:
+    """Whether a switch, such as ``dense.inner``, is where the paper has it."""
+    if not isinstance(value, bool) or family not in FAMILIES:
+        return False
+    parameter = inspect.signature(FAMILIES[family]).parameters.get(key.rpartition(".")[2])
+    return parameter is not None and parameter.default is value
 
 
 def tell_apart(trials: Sequence[Trial], limit: int = 28) -> dict[int, str]:

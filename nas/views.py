@@ -18,6 +18,7 @@ from nas.plots import save_pareto
 from nas.records import Trial
 from nas.report import residual_baseline, write_report
 from nas.tables import write_pareto, write_trials
+from nas.units import show
 
 DRAWN = 6  # topologies drawn in the report
 
@@ -88,7 +89,7 @@ class Views:
             facts=facts,
             drawings={trial.digest: draw.picture(topology_of(trial)) for trial in front[:DRAWN]},
             commands=self.commands(),
-            confirmation=confirmed,
+            confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in confirmed],
         )
 
     def facts(self) -> dict[str, str]:
@@ -113,6 +114,11 @@ def topology_of(trial: Trial) -> Topology:
     if trial.topology is None:
         raise RunFolderError(f"trial {trial.number} has no topology: {trial.reason}")
     return Topology.from_dict(dict(trial.topology))
+
+
+def _shown(name: str, value: object) -> object:
+    """A cell of the confirmation table in its unit."""
+    return show(name, value) if isinstance(value, float) else value
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

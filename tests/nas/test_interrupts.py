@@ -39,6 +39,6 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize(("settle", "status"), [("interrupts.settle()", 130), ("pass", -signal.SIGINT)])
-def test_the_status_is_ours_even_where_python_noted_the_interrupt(settle, status):
-    code = DIES_OF_THE_SIGNAL.format(settle=settle)
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == status
+def test_the_status_is_ours_even_where_python_noted_the_interrupt(settle, status, tmp_path):
+    (tmp_path / "noted.py").write_text(DIES_OF_THE_SIGNAL.format(settle=settle))
+    assert subprocess.run([sys.executable, "-m", "noted"], cwd=tmp_path, check=False).returncode == status

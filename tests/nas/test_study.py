@@ -1,8 +1,348 @@
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+
 import pytest
-def test_x(finished, rows):
-    for r in rows(finished/'trials.csv'): print(list(r.values()))
-    print(sorted(p.name for p in finished.rglob('*')), len((finished/'events.jsonl').read_text().splitlines()))
-def test_y(make,study,wide,fake):
-    s=study(make(space=wide,trials=40), fake(('complete','complete','failed','diverged')))
-    for t in s.ledger.ordered(): print(t.number,t.status,t.family,t.source)
-    print(len(s.ledger.asks), s.times)
+
+from graphs import Topology, TopologyError
+from nas.events import read
+from nas.front import pareto
+from nas.halving import goes_on
+from nas.jobs import Outcome
+from nas.ledger import Ledger
+from nas.records import Status
+from nas.study import ASKS_PER_TRIAL
+from nas.tables import write_trials
+from search_space.space import Space
+
+MIXED = ("complete", "complete", "complete", "diverged", "failed")
+
+
+def table(study):
+    """Everything of every trial that a table or a report could show."""
+    return study.ledger.ordered()
+
+
+def test_the_baselines_come_first_and_the_residual_network_before_all(make, study):
+    done = study(make(trials=6))
+    asks = done.ledger.asks
+    assert [ask.point.family for ask in asks[:3]] == ["residual", "dense", "hyper"]
+    assert [ask.source for ask in asks[:3]] == ["baseline"] * 3
+    assert {ask.point.depth for ask in asks[:3]} == {3}
+    assert "baseline" not in {ask.source for ask in asks[3:]}
+    without = study(make(trials=2, search={"baselines": False}), folder=done.folder.path.with_name("other"))
+    assert {ask.source for ask in without.ledger.asks} <= {"tpe", "random"}
+
+
+def test_baselines_are_never_stopped_early(make, study, fake):
+    trainer = fake()
+    study(make(trials=8), trainer)
+    assert [bool(job.ask_at) for job in trainer.jobs] == [False] * 3 + [True] * 5
+    rungs = {job.ask_at for job in trainer.jobs[3:]}
+    assert all(len(rung) == 2 for rung in rungs)
+    for job in trainer.jobs:
+        assert set(job.ask_at) <= set(job.report_at)
+        assert job.report_at[-1] == job.steps
+
+
+def test_one_seed_one_search_another_seed_another(make, study, wide, tmp_path):
+    first = study(make(space=wide, trials=25), folder=tmp_path / "a")
+    again = study(make(space=wide, trials=25), folder=tmp_path / "b")
+    other = study(make(space=wide, trials=25, seed=4), folder=tmp_path / "c")
+    assert table(first) == table(again)
+    assert [ask.point for ask in first.ledger.asks] != [ask.point for ask in other.ledger.asks]
+    assert {trial.seed for trial in table(other)} == {4}
+
+
+def test_hundreds_of_trials_of_every_kind_end_as_they_should(make, study, wide, fake):
+    trainer = fake(ends=MIXED)
+    search = {"sampler": "random", "halving": {"rungs": 3, "keep": 0.34}}
+    done = study(make(space=wide, trials=250, search=search, limits={"flops": 9_500}), trainer)
+    ledger, objectives = done.ledger, done.experiment.objectives
+    count = Counter(trial.status for trial in table(done))
+    assert all(count[status] > 5 for status in Status), count
+    assert count.total() - count[Status.REJECTED] == 250 == len(trainer.jobs)
+    assert ledger.open == {}
+    assert [trial.number for trial in table(done)] == list(range(count.total()))
+    assert ledger == Ledger.replay(read(done.folder.log.path))
+    assert not done.exhausted
+    digests = [job.metadata["digest"] for job in trainer.jobs]
+    assert len(set(digests)) == len(digests)
+    for ask in ledger.asks:
+        if ask.verdict == "duplicate":
+            assert ledger.trials[ask.twin].digest == ask.digest
+            assert ask.number is None
+    for trial in table(done):
+        trace = done.folder.path / "failures" / f"trial-{trial.number:04d}.txt"
+        assert trace.exists() == (trial.status is Status.FAILED)
+        assert (trial.reason is None) == (trial.status is Status.COMPLETE)
+        if trial.status is Status.REJECTED:
+            assert trial.flops > 9_500
+            assert (trial.spent_flops, trial.objectives, trial.curve) == (0.0, {}, ())
+            assert trial.reason == f"flops {trial.flops:,.0f} is over the limit 9,500"
+        elif trial.status in (Status.DIVERGED, Status.FAILED):
+            assert trial.objectives == {}
+        elif trial.status is Status.PRUNED:
+            last = trial.curve[-1]
+            assert (trial.accuracy, trial.loss, trial.spent_flops) == (last.accuracy, last.loss, last.flops)
+            assert trial.objectives == {"accuracy": last.accuracy, "flops": trial.flops}
+            assert trial.spent_flops < 0.5 * trial.budget_flops
+        else:
+            assert 0.9 * trial.budget_flops < trial.spent_flops <= trial.budget_flops
+    front = pareto(table(done), objectives)
+    assert front
+    assert {trial.status for trial in front} == {Status.COMPLETE}
+    kept = {path.name for path in done.folder.weights.iterdir()}
+    assert kept == {done.folder.weight_name(trial.number) for trial in front}
+
+
+def test_the_trace_of_a_crash_is_in_the_folder(make, study, fake):
+    done = study(make(trials=2), fake(ends=("failed",)))
+    assert (done.folder.path / "failures" / "trial-0001.txt").read_text() == "Traceback: a crash"
+    assert [trial.reason for trial in table(done)] == ["made to be failed"] * 2
+
+
+def test_the_decision_at_a_rung_is_the_one_of_everybody_there_so_far(make, study, wide):
+    done = study(make(space=wide, trials=40, search={"sampler": "random", "halving": {"rungs": 2, "keep": 0.4}}))
+    baselines = {trial.number for trial in table(done) if trial.source == "baseline"}
+    seen = {}
+    for trial in table(done):
+        steps = done._plan(trial.number).steps
+        at = next(point for point in trial.curve if point.step == round(0.4 * steps))
+        seen[trial.number] = (-at.accuracy, trial.flops)
+        stopped = trial.status is Status.PRUNED
+        assert stopped == (trial.number not in baselines and not goes_on(trial.number, seen, 0.4))
+        assert (at is trial.curve[-1]) == stopped
+    assert 5 < sum(trial.status is Status.PRUNED for trial in table(done)) < 35
+
+
+def test_without_halving_everybody_is_trained_in_full(make, study, wide):
+    done = study(make(space=wide, trials=20, search={"sampler": "random"}))
+    assert {trial.status for trial in table(done)} == {Status.COMPLETE}
+
+
+def test_a_small_space_ends_the_search_after_twenty_asks_a_trial(make, study, fake):
+    trainer = fake()
+    space = {"depth": {"low": 2, "high": 3}, "families": {"residual": {}}}
+    done = study(make(space=space, trials=5, search={"sampler": "random"}), trainer)
+    assert done.exhausted
+    assert len(done.ledger.asks) == ASKS_PER_TRIAL * 5 == 100
+    assert len(trainer.jobs) == 2
+    assert Counter(ask.verdict for ask in done.ledger.asks) == {"job": 2, "duplicate": 98}
+
+
+def test_nothing_but_rejected_points_ends_too(make, study, fake):
+    trainer = fake()
+    done = study(make(trials=2, limits={"parameters": 1}), trainer)
+    assert trainer.jobs == []
+    assert len(done.ledger.asks) == 40
+    assert {trial.status for trial in table(done)} == {Status.REJECTED}
+    assert done.ledger.trained == 0
+
+
+def test_a_budget_below_one_step_rejects_the_point_once(make, study, fake):
+    trainer = fake()
+    train = {"budget_gflops": 4.5e-4, "batch": 32, "lr": 1e-3, "warmup": 0.0}  # enough for the small ones alone
+    space = {"depth": {"low": 2, "high": 3}, "families": {"residual": {}}}
+    done = study(make(space=space, trials=2, train=train, search={"sampler": "random"}), trainer)
+    assert [trial.status for trial in table(done)] == [Status.REJECTED, Status.COMPLETE]
+    assert "less than one training step" in table(done)[0].reason
+    assert table(done)[0].digest == done.experiment.space.topology(done.experiment.space.baselines()[0]).digest
+    assert {ask.verdict for ask in done.ledger.asks[2:]} == {"duplicate"}
+
+
+def test_an_illegal_point_is_rejected_with_the_reason(make, study, monkeypatch, fake):
+    trainer = fake()
+    whole = Space.topology
+
+    def picky(self, point):
+        if point.family == "dense":
+            raise TopologyError("no such graph")
+        return whole(self, point)
+
+    monkeypatch.setattr(Space, "topology", picky)
+    done = study(make(trials=4), trainer)
+    illegal = [trial for trial in table(done) if trial.family == "dense"]
+    assert illegal
+    assert {(trial.status, trial.reason) for trial in illegal} == {(Status.REJECTED, "no such graph")}
+    assert illegal[0].digest == "illegal:1"
+    assert illegal[0].topology is None
+    assert len(trainer.jobs) == 4
+
+
+def test_observers_hear_of_everything_after_it_is_in_the_log(make, study, wide):
+    heard = []
+
+    class Witness:
+        def asked(self, ask, reason):
+            assert self.log()[-1]["event"] == "ask"
+            heard.append(("asked", ask.verdict, reason is None))
+
+        def reported(self, report, steps):
+            assert self.log()[-1]["point"]["step"] == report.step <= steps
+
+        def finished(self, trial):
+            last = self.log()[-1]
+            assert (last["number"], last["event"]) in ((trial.number, "result"), (trial.number, "ask"))
+            heard.append(("finished", trial.number))
+
+        def log(self):
+            return read(self.path)
+
+    witness = Witness()
+    experiment = make(space=wide, trials=10, limits={"flops": 9_500}, search={"sampler": "random"})
+    witness.path = experiment_path = None
+    assert experiment_path is None
+    done = run_observed(study, experiment, witness)
+    assert [what[1] for what in heard if what[0] == "finished"] == [trial.number for trial in table(done)]
+    asked = [what for what in heard if what[0] == "asked"]
+    assert len(asked) == len(done.ledger.asks)
+    assert all(trains == (verdict == "job") for _, verdict, trains in asked)
+
+
+def run_observed(study, experiment, witness):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as name:
+        witness.path = Path(name) / "run" / "events.jsonl"
+        return study(experiment, folder=Path(name) / "run", observers=(witness,))
+
+
+class TestResume:
+    """A search cut off anywhere and resumed is the search that was never cut off."""
+
+    @pytest.fixture
+    def experiment(self, make, wide):
+        return make(space=wide, trials=12, limits={"flops": 9_500})
+
+    @pytest.fixture
+    def whole(self, experiment, study, fake, tmp_path):
+        return study(experiment, fake(ends=MIXED), folder=tmp_path / "whole")
+
+    def cut(self, whole, folder, log):
+        """A copy of a run as a crash leaves it: the log's beginning, and weights that it may or may not know of."""
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole.folder.path, folder)
+        (folder / "events.jsonl").write_bytes(log)
+
+    def test_after_every_line(self, whole, experiment, study, fake, tmp_path):
+        lines = (whole.folder.path / "events.jsonl").read_bytes().splitlines(keepends=True)
+        kinds = set()
+        for number in range(1, len(lines) + 1):
+            self.cut(whole, tmp_path / "cut", b"".join(lines[:number]))
+            done = study(experiment, fake(ends=MIXED), folder=tmp_path / "cut")
+            assert table(done) == table(whole), f"cut after line {number}"
+            assert [ask.point for ask in done.ledger.asks] == [ask.point for ask in whole.ledger.asks]
+            left = {path.name for path in done.folder.weights.iterdir()}
+            assert left == {path.name for path in whole.folder.weights.iterdir()}
+            kinds.add(json.loads(lines[number - 1])["event"])
+        assert kinds == {"start", "ask", "report", "result"}
+        assert {trial.status for trial in table(whole)} >= {Status.COMPLETE, Status.PRUNED, Status.REJECTED}
+
+    def test_in_the_middle_of_every_byte_of_a_line(self, whole, experiment, study, fake, tmp_path):
+        log = (whole.folder.path / "events.jsonl").read_bytes()
+        start = log.rindex(b"\n", 0, -1) + 1
+        assert json.loads(log[start:])["event"] == "result"
+        self.cut(whole, tmp_path / "cut", log)
+        for length in range(start, len(log)):
+            (tmp_path / "cut" / "events.jsonl").write_bytes(log[:length])
+            done = study(experiment, fake(ends=MIXED), folder=tmp_path / "cut")
+            assert table(done) == table(whole), f"cut after byte {length}"
+
+    def test_again_and_again(self, whole, experiment, study, fake, tmp_path):
+        """A driver that dies at every third event still gets there."""
+
+        class Dies:
+            def __init__(self):
+                self.left = 3
+
+            def tick(self, *_):
+                self.left -= 1
+                if not self.left:
+                    raise KeyboardInterrupt
+
+            asked = reported = finished = tick
+
+        observed, deaths = None, 0
+        while observed is None:
+            # Ever longer lives: a trial is not shorter than its reports.
+            observer = Dies()
+            observer.left = 3 + deaths
+            try:
+                observed = study(experiment, fake(ends=MIXED), folder=tmp_path / "dies", observers=(observer,))
+            except KeyboardInterrupt:
+                deaths += 1
+        assert deaths > 5
+        assert table(observed) == table(whole)
+
+    def test_what_was_trained_is_not_trained_again(self, whole, experiment, study, fake):
+        trainer = fake(ends=MIXED)
+        done = study(experiment, trainer, folder=whole.folder.path)
+        assert trainer.jobs == []
+        assert table(done) == table(whole)
+
+    def test_more_trials_extend_the_search(self, whole, experiment, study, fake, make, wide, tmp_path):
+        longer = experiment.replace(trials=20)
+        extended = study(longer, fake(ends=MIXED), folder=whole.folder.path)
+        assert table(extended)[: len(table(whole))] == table(whole)
+        assert sum(trial.status.trained for trial in table(extended)) == 20
+        assert table(study(longer, fake(ends=MIXED), folder=tmp_path / "at once")) == table(extended)
+
+
+def test_a_trainer_that_raises_stops_the_search_and_loses_nothing(make, study, fake):
+    """A crash inside a trial is an outcome; what gets out of the trainer is our own bug, and is not hidden."""
+
+    def broken(job):
+        yield from ()
+        raise RuntimeError("a bug of ours")
+
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        study(make(trials=4), broken)
+    done = study(make(trials=4), fake())
+    assert sum(trial.status.trained for trial in table(done)) == 4
+
+
+def test_measured_seconds_may_be_an_objective(make, study):
+    objectives = [{"metric": "accuracy", "goal": "maximize"}, {"metric": "seconds", "goal": "minimize"}]
+    done = study(make(trials=5, objectives=objectives))
+    complete = [trial for trial in table(done) if trial.status is Status.COMPLETE]
+    assert complete
+    assert {trial.objectives["seconds"] for trial in complete} == {0.25}
+
+
+def test_a_job_carries_everything_a_worker_needs(make, study, fake, tmp_path):
+    trainer = fake()
+    done = study(make(trials=4), trainer)
+    job = trainer.jobs[-1]
+    trial = table(done)[-1]
+    assert Topology.from_dict(job.topology).digest == trial.digest == job.metadata["digest"]
+    assert (job.number, job.data, job.seed, job.recipe.threads, job.recipe.batch) == (trial.number, "digits", 3, 1, 32)
+    assert job.steps * job.flops_per_step <= trial.budget_flops < (job.steps + 1) * job.flops_per_step
+    again = done.job(trial.number, seed=9)
+    assert replace(again, seed=3, report_at=job.report_at, ask_at=job.ask_at, weights=job.weights) == replace(
+        job, metadata={}
+    )
+
+
+def test_times_are_kept_by_what_they_were_spent_on(make, study):
+    done = study(make(trials=4))
+    assert {"proposing", "planning", "log", "training"} <= set(done.times)
+    assert all(seconds > 0 for seconds in done.times.values())
+
+
+def test_the_table_of_an_interrupted_search_holds_the_finished_trials(make, study, fake, tmp_path, rows):
+    class Stops(fake):
+        def __call__(self, job):
+            if len(self.jobs) == 2:
+                raise KeyboardInterrupt
+            return super().__call__(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        study(make(), Stops())
+    ledger = Ledger.replay(read(tmp_path / "run" / "events.jsonl"))
+    assert list(ledger.open) == [2]
+    write_trials(tmp_path / "trials.csv", ledger.ordered(), make().objectives)
+    assert [row["number"] for row in rows(tmp_path / "trials.csv")] == ["0", "1"]
+    assert isinstance(Outcome(0, "complete", 1, 0.0), Outcome)
