@@ -33,4 +33,6 @@ def compile(  # noqa: A001 (the contract's name)
             raise CompileError(f"block {number} is {type(block).__name__}; an nn.Module was expected")
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise CompileError(f"dim is {dim!r}; the number of channels is a whole number of at least 1")
+    if isinstance(channel_axis, bool) or not isinstance(channel_axis, int):
+        raise CompileError(f"channel_axis is {channel_axis!r}; an axis is a whole number, -1 for the last")
     return CompiledModel(lower(topology), blocks, dim, channel_axis, check_engine(impl))

@@ -36,7 +36,10 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Counted costs. FLOPs are of one sample's forward pass; traffic is in Td, one pass over one hidden state."""
+    """Counted costs. FLOPs are of one sample's forward pass; traffic is in Td, one pass over one hidden state.
+
+    ``block_flops`` is everything but the wiring: the blocks that run, stem and head.
+    """
 
     flops: float
     block_flops: float
@@ -89,7 +92,7 @@ def mix_flops(mix: Mix) -> int:
 
     An edge whose weight must be multiplied costs 2 (multiply and add), an edge of weight one costs an add, and
     the first unit edge of a row starts its sum for nothing: a residual add is 1, an average of k is 2k, static
-    hyper-connections are 2 n (n + 2) a block.
+    hyper-connections are 2 n (n + 2) a block (less in block 1, whose streams are copies of one value).
     """
     total = 0
     unit = _units(mix.weight)

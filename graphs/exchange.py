@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -111,6 +112,20 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     return tuple(_of_type(item, str, where) for item in _of_type(value, list, where))
 
 
+def to_text(topology: Topology) -> str:
+    """The JSON form as the text of a file, which any YAML reader takes too: to YAML 1.1 ``1e-05`` is a word."""
+    return re.sub(r"(?m)(?<![\d.])(\d+)(e[-+]\d+,?)$", r"\1.0\2", json.dumps(to_dict(topology), indent=1)) + "\n"
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A mapping of JSON; the standard library would keep the last of two equal keys without a word."""
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise TopologyError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return data
+
+
 def read(path: Path) -> Topology:
     """Read a topology file written as JSON; TopologyError carries the file's name."""
     try:
@@ -118,7 +133,7 @@ def read(path: Path) -> Topology:
     except (OSError, UnicodeDecodeError) as error:
         raise TopologyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
-        return from_dict(json.loads(text))
+        return from_dict(json.loads(text, object_pairs_hook=_distinct))
     except json.JSONDecodeError as error:
         raise TopologyError(
             f"{path}:{error.lineno}: not JSON ({error.msg}); hand-written YAML is read by search_space.read_topology"

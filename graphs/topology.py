@@ -1,6 +1,5 @@
 """The topology language: a DAG of blocks joined by linear mixes, as a frozen program in single assignment."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -160,9 +159,9 @@ class Topology:
 
     def save(self, path: str | Path) -> Path:
         """Write the JSON form (valid YAML too) to ``path`` and return it."""
-        from graphs.exchange import write_text
+        from graphs.exchange import to_text, write_text
 
-        return write_text(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+        return write_text(Path(path), to_text(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Topology":

@@ -6,6 +6,7 @@ float stands for the rational it is.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -235,20 +236,6 @@ def _softmax_row(row: tuple[Number, ...], temperature: float) -> tuple[Number, .
     return tuple(power / total for power in powers)
 
 
-def _is_zero(weight: Weight, i: int, j: int) -> bool:
-    match weight:
-        case Constant(entries=entries):
-            return entries[i][j] == 0
-        case Parameter(initial=initial):
-            return not weight.trains(i, j) and initial[i][j] == 0
-        case Softmax():
-            return False
-        case Sum(terms=terms):
-            return all(_is_zero(term, i, j) for term in terms)
-        case Product(left=left, right=right):
-            return all(_is_zero(left, i, h) or _is_zero(right, h, j) for h in range(left.shape[1]))
-
-
 def support(weight: Weight) -> tuple[tuple[bool, ...], ...]:
     """Which entries can ever be non-zero: an entry fixed at zero is no edge."""
     m, k = weight.shape
@@ -266,7 +253,9 @@ def support(weight: Weight) -> tuple[tuple[bool, ...], ...]:
     if isinstance(weight, Sum):
         parts = [support(term) for term in weight.terms]
         return tuple(tuple(map(any, zip(*rows, strict=True))) for rows in zip(*parts, strict=True))
-    return tuple(tuple(not _is_zero(weight, i, j) for j in range(k)) for i in range(m))
+    if isinstance(weight, Parameter):
+        return tuple(tuple(weight.trains(i, j) or weight.initial[i][j] != 0 for j in range(k)) for i in range(m))
+    return ((True,) * k,) * m
 
 
 _TO_DICT: dict[type, Callable[[Any], dict[str, Any]]] = {
@@ -352,10 +341,10 @@ def _plain(rows: Matrix) -> list[list[int | float | str]]:
 
 def _number(entry: Any, where: str) -> Number:
     if isinstance(entry, str):
-        try:
-            return Fraction(entry)
-        except (ValueError, ZeroDivisionError):
-            raise TopologyError(f"{where}: {entry!r} is not a number") from None
+        # Only "-1/3": Fraction would also take "1e999999999", and work on it for ever.
+        if not re.fullmatch(r"-?\d{1,400}/0*[1-9]\d{0,400}|-?\d{1,400}", entry, flags=re.ASCII):
+            raise TopologyError(f"{where}: {entry!r:.80} is not a number")
+        return Fraction(entry)
     if isinstance(entry, bool) or not isinstance(entry, int | float):
         raise TopologyError(f"{where}: {entry!r} is not a number")
     return entry

@@ -274,7 +274,7 @@ def main() -> None:
     """Entry point: user errors are one message and exit status 2, an interrupt is 130."""
     interrupts.watch()
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=True, prog_name="wireloom")
     except SystemExit as end:
         if end.code == INTERRUPTED:
             interrupts.settle()

@@ -19,7 +19,7 @@ def test_the_python_examples_run_as_a_reader_would_run_them(tmp_path: Path) -> N
     example, dag, own = blocks("python")
     code = "\n".join(line for line in example.splitlines() if line.strip() and not line.strip().startswith("#"))
     assert len(code.splitlines()) <= 15
-    ours = 'my_blocks, my_dim = [torch.nn.Identity() for _ in range(2)], 4\n'
+    ours = "my_blocks, my_dim = [torch.nn.Identity() for _ in range(2)], 4\n"
     own = own.replace("runs/a/winner/topology.yaml", "mine.yaml")
     done = subprocess.run(
         [sys.executable, "-c", example + dag + ours + own], cwd=tmp_path, capture_output=True, text=True, timeout=120

@@ -1,6 +1,9 @@
 """ANCRe: residual connections re-assigned by a softmax over all earlier hidden states."""
 
+import math
+
 from graphs.builder import Builder, sites
+from graphs.errors import TopologyError
 from graphs.topology import Topology
 from graphs.weights import Constant, Parameter, Product, Softmax, Sum, Weight
 
@@ -16,6 +19,8 @@ def ancre(depth: int, *, temperature: float = 0.01, inner: bool = True, period: 
 
     Source: ANCRe, arXiv 2602.09009, equation of section 3, and its released code.
     """
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise TopologyError(f"temperature is {temperature!r}; a number above 0 was expected")
     build = Builder(depth)
     history = [build.stem]
     for site in sites(depth, period):

@@ -5,7 +5,7 @@ from graphs.errors import TopologyError
 from graphs.topology import Topology
 from graphs.weights import Parameter, ones
 
-MAX_STREAMS = 256
+MAX_STREAMS = 16
 
 
 def hyper(depth: int, *, streams: int = 4) -> Topology:

@@ -83,6 +83,18 @@ def test_networkx_round_trip(topology):
     assert from_networkx(shuffled) == topology
 
 
+def test_small_numbers_are_numbers_to_yaml_too(tmp_path):
+    weights = Constant(((1e-05, -1e-05, 1.5e-07, 1e22, 2.5, 12, F(1, 3)),))
+    sources = ("x0", *(f"y{n}" for n in range(1, 7)))
+    ops = [Block(n, ("x0",), f"y{n}") for n in range(1, 7)]
+    settings = (("rate", 1e-05), ("text", "2e-05"))
+    topology = Topology((*ops, Mix(sources, ("o",), weights)), "o", 6, settings=settings)
+    for small in (topology, families.ancre(3, temperature=1e-05)):
+        text = small.save(tmp_path / "t.yaml").read_text()
+        _same(small, from_dict(yaml.safe_load(text)))
+        _same(small, from_dict(json.loads(text)))
+
+
 def test_the_typed_graph_is_as_documented():
     graph = to_networkx(TWO_PORTS)
     assert graph.graph["settings"] == {"a": 1, "b": True, "c": 0.5, "d": "text"}
@@ -213,6 +225,13 @@ def test_files_that_cannot_be_read(tmp_path):
     bad.write_text("[" * 100_000)
     with pytest.raises(TopologyError, match=r"bad.json"):
         read(bad)
+
+
+def test_a_repeated_key_is_refused(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text('{"depth": 1, "ops": [], "output": "x0", "depth": 2}')
+    with pytest.raises(TopologyError, match=r"twice.yaml: the key 'depth' is there twice"):
+        Topology.load(file)
 
 
 def test_an_unwritable_target_leaves_nothing_behind(tmp_path):

@@ -5,6 +5,7 @@ from graph_samples import FAMILIES, sample
 
 from graphs import Block, Topology, families
 from graphs.order import schedule
+from graphs.passes import prune
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -26,6 +27,14 @@ def test_the_order_does_not_depend_on_the_listing(name):
     shuffled = list(topology.ops)
     random.Random(1).shuffle(shuffled)
     assert schedule(topology.with_ops(tuple(shuffled))) == schedule(topology)
+
+
+def test_the_order_of_samples_does_not_depend_on_the_listing():
+    for seed in range(40):
+        topology = prune(sample(seed))
+        shuffled = list(topology.ops)
+        random.Random(seed).shuffle(shuffled)
+        assert schedule(topology.with_ops(tuple(shuffled))) == schedule(topology)
 
 
 def test_a_mix_waits_for_its_first_reader():

@@ -84,6 +84,8 @@ def test_softmax(scalars):
     assert len({entry(0, 0), entry(0, 1), entry(0, 2)}) == 3
     assert entry(0, 0) == scalars.entries(Softmax(logits, 0.5))(0, 0)
     assert entry(0, 0) != scalars.entries(Softmax(logits, 0.25))(0, 0)
+    turned = scalars.entries(Softmax(Product(logits, Constant(((0, 0, 1), (1, 0, 0), (0, 1, 0)))), 0.5))
+    assert [turned(0, j) for j in range(3)] == [entry(0, 1), entry(0, 2), entry(0, 0)]
     tied = scalars.entries(Softmax(Product(logits, Constant(((1, 1, 0), (0, 0, 0), (0, 0, 1))))))
     assert tied(0, 0) == tied(0, 1) != tied(0, 2)
     assert scalars.constant_value(scalars.entries(Softmax(Constant(((3, 3),))))(0, 0)) == F(1, 2)

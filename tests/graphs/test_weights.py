@@ -198,6 +198,7 @@ def test_fractions_are_strings_in_the_dictionary():
         ({"rule": "constant", "entries": [["one"]]}, "here.entries: 'one' is not a number"),
         ({"rule": "constant", "entries": [["1/0"]]}, "here.entries: '1/0' is not a number"),
         ({"rule": "constant", "entries": [["nan"]]}, "here.entries: 'nan' is not a number"),
+        ({"rule": "constant", "entries": [["1e999999999"]]}, "here.entries: '1e999999999' is not a number"),
         ({"rule": "constant", "entries": [[math.nan]]}, "here: weight .* a finite number"),
         ({"rule": "parameter", "name": 3, "initial": [[1]]}, "here.name: a string was expected; got 3"),
         ({"rule": "parameter", "name": "a b", "initial": [[1]]}, "here: parameter name 'a b'"),

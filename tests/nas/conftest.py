@@ -57,8 +57,8 @@ WIDE = {  # hundreds of different topologies
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Write :func:`tiny` with changes to a file and give its path."""
 
-    def written(name: str = "tiny.yaml", **changes: Any) -> Path:
-        path = tmp_path / name
+    def written(*, file: str = "tiny.yaml", **changes: Any) -> Path:
+        path = tmp_path / file
         path.write_text(dump(tiny(**changes)))
         return path
 

@@ -33,7 +33,13 @@ def replay(*events):
 def test_a_trial_is_its_ask_its_reports_and_its_result():
     ledger = replay(ask(0, topology={"depth": 2}), report(0, 4), report(0, 8, 0.6), result(0))
     (trial,) = ledger.ordered()
-    assert (trial.number, trial.status, trial.family, trial.digest, trial.seed) == (0, Status.COMPLETE, "hyper", "d0", 1)
+    assert (trial.number, trial.status, trial.family, trial.digest, trial.seed) == (
+        0,
+        Status.COMPLETE,
+        "hyper",
+        "d0",
+        1,
+    )
     assert (trial.flops, trial.parameters, trial.traffic, trial.budget_flops) == (10.0, 5, 3.0, 100.0)
     assert (trial.spent_flops, trial.seconds, trial.accuracy, trial.loss) == (90.0, 1.5, 0.5, 0.7)
     assert [(point.step, point.accuracy) for point in trial.curve] == [(4, 0.5), (8, 0.6)]

@@ -179,7 +179,7 @@ def test_a_number_in_the_name_is_not_the_number_of_the_run(make, tmp_path):
 
 def test_the_newest_run_of_the_name_is_resumed(make, tmp_path):
     experiment, root = make(), tmp_path / "runs"
-    with pytest.raises(RunFolderError, match="no run of 'tiny' under .*runs/ to resume; give --out"):
+    with pytest.raises(RunFolderError, match=r"no run of 'tiny' under .*runs/ to resume; give --out"):
         choose(experiment, None, True, root)
     runs(root, "tiny-3", "tiny", "tiny-2", "tiny-old")
     (root / "tiny-4").mkdir()  # nothing was begun there

@@ -376,7 +376,6 @@ def test_nothing_reaches_the_terminal_or_the_working_directory(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-
 def test_only_what_is_written_is_known(folder) -> None:
     writer = tracker(folder, "known")
     writer.start({}, {})

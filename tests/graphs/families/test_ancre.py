@@ -86,6 +86,8 @@ def test_initial_values_and_temperature():
         {"depth": True},
         {"depth": 3, "period": 0},
         {"depth": 3, "temperature": 0},
+        {"depth": 1, "temperature": 0},
+        {"depth": 3, "temperature": True},
         {"depth": 3, "temperature": -1.0},
         {"depth": 3, "temperature": float("nan")},
     ],

@@ -43,9 +43,10 @@ def test_a_value_with_two_readers_is_computed_once():
         Y1,
         Mix(("x0", "y1"), ("a",), ones(1, 2)),
         Mix(("a", "x0"), ("b",), Constant(((2, 1),))),
-        Mix(("a", "b"), ("o",), P),
+        Block(2, ("b",), "y2"),
+        Mix(("a", "y2"), ("o",), Constant(((3, 1),))),
     )
-    assert len(_folded(*ops).mixes) == 3
+    assert _folded(*ops, depth=2).ops == ops
 
 
 def test_a_learned_mix_takes_in_a_scaled_source_but_no_further_sources():

@@ -77,7 +77,7 @@ class TestAnyExecutor:
 
     def test_every_way_a_trial_can_end_in_a_search(self, executor, fake, make, wide, tmp_path):
         trainer = fake(ends=("complete",) * 3 + ("diverged", "failed"))
-        experiment = make(space=wide, trials=60, search={"sampler": "random", "halving": {}}, limits={"flops": 9_000})
+        experiment = make(space=wide, trials=40, search={"sampler": "random", "halving": {}}, limits={"flops": 9_000})
         folder = RunFolder.create(tmp_path / "run", experiment)
         study = Study(experiment, folder, executor(trainer))
         study.run()
@@ -85,7 +85,7 @@ class TestAnyExecutor:
         trials = study.ledger.ordered()
         count = Counter(trial.status for trial in trials)
         assert set(count) == set(Status)
-        assert count.total() - count[Status.REJECTED] == 60 == len(trainer.jobs)
+        assert count.total() - count[Status.REJECTED] == 40 == len(trainer.jobs)
         assert study.ledger.open == {}, "no trial is left running"
         assert {ask.verdict for ask in study.ledger.asks} == {"job", "rejected", "duplicate"}
         digests = [Topology.from_dict(job.topology).digest for job in trainer.jobs]
