@@ -95,12 +95,17 @@ class Ledger:
         return len(self.open) + sum(trial.status.trained for trial in self.trials.values())
 
     def history(self) -> list[Told]:
-        """What the sampler is to know, in the order of asking."""
+        """What the sampler is to know, in the order of asking.
+
+        A duplicate is told as PRUNED: told its twin's values it would draw the sampler to the same place for
+        ever, not told at all it would be proposed again.
+        """
         told = []
         for ask in self.asks:
-            trial = self.trials.get(ask.number if ask.number is not None else -1)
             if ask.twin is not None:
-                trial = self.trials.get(ask.twin)
+                told.append(Told(ask.point, Status.PRUNED))
+                continue
+            trial = self.trials.get(ask.number if ask.number is not None else -1)
             values = tuple(trial.objectives.values()) if trial is not None and trial.objectives else None
             told.append(Told(ask.point, None if trial is None else trial.status, values))
         return told

@@ -84,8 +84,20 @@ class RunFolder:
         return str(self.log.events[0]["key"])
 
     def write_lock(self, facts: Mapping[str, Any]) -> None:
-        """Write ``lock.json``: what is needed to run this again."""
-        replace_file(self.path / "lock.json", (json.dumps(facts, indent=1) + "\n").encode())
+        """Write ``lock.json``: what is needed to run this again.
+
+        What a run was started with stays; where it is continued with something else, that is added to ``resumed``.
+        """
+        path = self.path / "lock.json"
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            held = dict(facts)
+        resumed = held.pop("resumed", [])
+        if dict(facts) not in (held, *resumed):
+            resumed.append(dict(facts))
+        contents = held | ({"resumed": resumed} if resumed else {})
+        replace_file(path, (json.dumps(contents, indent=1) + "\n").encode())
 
 
 def _held(path: Path) -> str:

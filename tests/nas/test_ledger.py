@@ -74,8 +74,8 @@ def test_the_sampler_hears_of_every_ask_in_order():
     lost = result(1, "DIVERGED", objectives={})
     history = replay(ask(0), result(0), ask(1), lost, ask(2, "rejected"), twin, ask(4, number=3)).history()
     assert [told.point.depth for told in history] == [2, 3, 4, 5, 6]
-    assert [told.status for told in history] == ["COMPLETE", "DIVERGED", "REJECTED", "COMPLETE", None]
-    assert [told.values for told in history] == [(0.5, 10.0), None, None, (0.5, 10.0), None]
+    assert [told.status for told in history] == ["COMPLETE", "DIVERGED", "REJECTED", "PRUNED", None]
+    assert [told.values for told in history] == [(0.5, 10.0), None, None, None, None]
 
 
 def test_confirmations_are_kept_by_digest_and_seed():

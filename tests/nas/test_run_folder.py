@@ -165,7 +165,7 @@ def test_folders_are_numbered_by_name(make, tmp_path):
     assert chosen() == "tiny"
     runs(root, "tiny")
     assert chosen() == "tiny-2"
-    runs(root, "tiny-2", "tiny-10", "tiny-other", "tiny-3-old", "tinyx")
+    runs(root, "tiny-2", "tiny-10", "tiny-other", "tiny-3-old", "tinyx", "tinyx20")
     assert chosen() == "tiny-11"
     shutil.rmtree(root)
     runs(root, "tiny-5")
@@ -191,8 +191,13 @@ def test_the_lock_says_what_it_takes_to_run_this_again(make, path):
     assert set(facts) == {"python", "platform", "device", "versions", "commit", "data_fingerprint"}
     assert facts["versions"]["torch"]
     assert facts["versions"]["wireloom"]
-    create(path, make()).write_lock(facts)
+    folder = create(path, make())
+    folder.write_lock(facts)
+    folder.write_lock(facts)
     assert json.loads((path / "lock.json").read_text()) == facts
+    for _ in range(2):
+        folder.write_lock(facts | {"python": "3.99"})
+    assert json.loads((path / "lock.json").read_text()) == facts | {"resumed": [facts | {"python": "3.99"}]}
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch):

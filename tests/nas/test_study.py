@@ -268,9 +268,13 @@ class TestResume:
 
     def test_what_was_trained_is_not_trained_again(self, whole, experiment, study, fake):
         trainer = fake(ends=MIXED)
+        front = {path.name for path in whole.folder.weights.iterdir()}
+        beaten = next(t for t in table(whole) if whole.folder.weight_name(t.number) not in front)
+        whole.folder.weight_file(beaten.number).touch()  # the crash came before it was dropped
         done = study(experiment, trainer, folder=whole.folder.path)
         assert trainer.jobs == []
         assert table(done) == table(whole)
+        assert {path.name for path in whole.folder.weights.iterdir()} == front
 
     def test_more_trials_extend_the_search(self, whole, experiment, study, fake, make, wide, tmp_path):
         longer = experiment.replace(trials=11)
