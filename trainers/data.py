@@ -83,7 +83,7 @@ def _digits() -> _Whole:
 
 
 def _stratified(salt: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of a half, a quarter and the rest of each class.
+    """Indices of a sixth of each class, and the rest in two equal parts.
 
     The order is that of a hash of the index: it needs no seed, and no library's generator can change it.
     """
@@ -94,10 +94,10 @@ def _stratified(salt: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     parts: tuple[list[int], list[int], list[int]] = ([], [], [])
     for label in np.unique(labels):
         members = sorted(np.flatnonzero(labels == label).tolist(), key=rank)
-        half, quarter = len(members) // 2, len(members) // 4
-        parts[0].extend(members[:half])
-        parts[1].extend(members[half : half + quarter])
-        parts[2].extend(members[half + quarter :])
+        sixth, rest = len(members) // 6, (len(members) - len(members) // 6) // 2
+        parts[0].extend(members[:sixth])
+        parts[1].extend(members[sixth : sixth + rest])
+        parts[2].extend(members[sixth + rest :])
     train, validation, test = (np.array(sorted(part), dtype=np.int64) for part in parts)
     return train, validation, test
 

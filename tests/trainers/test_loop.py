@@ -93,7 +93,7 @@ def test_all_models_see_the_same_order(residual: Build, digits: Data) -> None:
 
 
 def test_the_update_is_that_of_adamw_with_this_schedule(residual: Build, digits: Data) -> None:
-    recipe = Recipe(threads=1, batch=896, weight_decay=0.5, clip=0.1, warmup=0.5)
+    recipe = Recipe(threads=1, batch=296, weight_decay=0.5, clip=0.1, warmup=0.5)
     # In float64, because Adam turns rounding of a gradient near 0 into a visible step.
     doubled = replace(
         digits,
