@@ -1,9 +1,9 @@
 """A short hand for writing families: each call appends one operation and returns the value it wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from graphs.errors import TopologyError
-from graphs.topology import Block, Mix, Op, Setting, Topology
+from graphs.topology import Block, Mix, Norm, Op, Setting, Topology
 from graphs.weights import Constant, Weight, ones
 
 
@@ -17,19 +17,28 @@ class Builder:
         self.stem = "x0"
         self._ops: list[Op] = []
 
-    def block(self, number: int, value: str) -> str:
-        """Block ``number`` reads ``value``; returns its output."""
-        self._ops.append(Block(number, (value,), f"y{number}"))
+    def block(self, number: int, value: str, hints: Mapping[str, float] | None = None) -> str:
+        """Block ``number`` reads ``value``; returns its output. ``hints``: what the method changes inside it."""
+        return self.ported(number, {"in": value}, hints)
+
+    def ported(self, number: int, reads: Mapping[str, str], hints: Mapping[str, float] | None = None) -> str:
+        """Block ``number`` reads one value per port, in this order; returns its output."""
+        pairs = tuple((hints or {}).items())
+        self._ops.append(Block(number, tuple(reads.values()), f"y{number}", tuple(reads), hints=pairs))
         return f"y{number}"
 
-    def mix(self, name: str, sources: Sequence[str], weight: Weight) -> str:
-        """One output named ``name``; a weight of shape (1, k)."""
-        self._ops.append(Mix(tuple(sources), (name,), weight))
+    def mix(
+        self, name: str, sources: Sequence[str], weight: Weight, keys: Sequence[str] = (), norm: Norm | None = None
+    ) -> str:
+        """One output named ``name``; a weight of shape (1, k), computed from ``keys`` if it is per token."""
+        self._ops.append(Mix(tuple(sources), (name,), weight, tuple(keys), norm))
         return name
 
-    def mixes(self, names: Sequence[str], sources: Sequence[str], weight: Weight) -> tuple[str, ...]:
+    def mixes(
+        self, names: Sequence[str], sources: Sequence[str], weight: Weight, keys: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """Several outputs; a weight of shape (m, k)."""
-        self._ops.append(Mix(tuple(sources), tuple(names), weight))
+        self._ops.append(Mix(tuple(sources), tuple(names), weight, tuple(keys)))
         return tuple(names)
 
     def add(self, name: str, *sources: str) -> str:

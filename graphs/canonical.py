@@ -21,6 +21,9 @@ from graphs.scalars import Scalars
 if TYPE_CHECKING:
     from graphs.topology import Topology
 
+# What a program of fixed numbers is made of.
+FIXED = ("stem", "block ", "output", "constant ", "linear", "term", "sum", "multiple")
+
 # A value as a combination of atoms (stem, block outputs, learned sums) with fixed weights.
 Combination = Mapping[int, Fraction]
 
@@ -53,17 +56,20 @@ class Program:
         stem = scalars.node("stem")
         values: dict[str, Combination] = {topology.stem: {stem: Fraction(1)}}
         self.columns = {stem: 0}
+        self.hints: dict[int, str] = {}
         for op in schedule(topology):
             if isinstance(op, Block):
                 reads = tuple((port, values[value]) for port, value in zip(op.ports, op.reads, strict=True))
                 self.block_reads[op.number] = reads
-                node = scalars.node(f"block {op.number}")
+                hints = "".join(f" {name}={Fraction(value)}" for name, value in op.hints)
+                node = scalars.node(f"block {op.number}{hints}")
+                self.hints[op.number] = hints
                 for place, (port, combination) in enumerate(reads):
                     scalars.edge(node, self._value(combination), f"port {place} {port}")
                 values[op.writes] = {node: Fraction(1)}
                 self.columns[node] = op.number
                 continue
-            entries = scalars.entries(op.weight)
+            entries = scalars.entries(op.weight, [self._value(values[key]) for key in op.keys])
             for i, value in enumerate(op.writes):
                 terms: dict[int, list[int]] = defaultdict(list)
                 for j, source in enumerate(op.reads):
@@ -78,11 +84,14 @@ class Program:
                     values[value] = {atom: constant for atom, constant in constants.items() if constant}
                 else:
                     values[value] = {scalars.linear(row): Fraction(1)}
+                if op.norm is not None:
+                    normed = scalars.norm(op.norm.name, op.norm.kind, self._value(values[value]))
+                    values[value] = {normed: Fraction(1)}
         self.output = values[topology.output]
         output = scalars.node("output")
         scalars.edge(output, self._value(self.output), "reads")
         self.nodes = self._reachable(output)
-        self.learned = any(scalars.colours[node].startswith(("parameter ", "softmax ")) for node in self.nodes)
+        self.learned = any(not scalars.colours[node].startswith(FIXED) for node in self.nodes)
 
     def _value(self, combination: Combination) -> int:
         """The node a reader points at: the atom itself, or the fixed sum of several."""
@@ -113,7 +122,7 @@ class Program:
         lines = [f"matrix of depth {depth}"]
         numbers = sorted(self.columns[node] for node in self.nodes if node in self.columns)
         for number, reads in ((number, self.block_reads[number]) for number in numbers if number):
-            lines += [f"{number} {port}: {self._row(combination)}" for port, combination in reads]
+            lines += [f"{number} {port}: {self._row(combination)}{self.hints[number]}" for port, combination in reads]
         return "\n".join([*lines, f"output: {self._row(self.output)}"])
 
     def _row(self, combination: Combination) -> str:

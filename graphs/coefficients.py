@@ -1,58 +1,123 @@
 """The learned numbers of a plan as a module: weight rules evaluated with torch."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from graphs import rule_tensors
 from graphs.errors import CompileError
 from graphs.ops.reference import without_autocast
 from graphs.plan import Plan
-from graphs.weights import Constant, Matrix, Number, Parameter, Product, Softmax, Sum, Weight, parameters
+from graphs.weights import (
+    GROUPS,
+    Bernoulli,
+    Constant,
+    Generated,
+    Grain,
+    Matrix,
+    Number,
+    Parameter,
+    Permutations,
+    Place,
+    Product,
+    Weight,
+    walk,
+)
+
+Memo = dict[int, Tensor]
+
+
+class _Program(list[int]):
+    """The places of the rules to work out for one mix, its own weight last."""
 
 
 class Coefficients(nn.Module):
-    """Holds one ``nn.Parameter`` per named parameter: its matrix, or the vector of its learned entries.
+    """Holds the ``nn.Parameter`` of each named rule, and evaluates the rules of a plan's mixes.
+
+    A :class:`graphs.Parameter` is its matrix, or the vector of its learned entries, with the entry's axes last; a
+    :class:`graphs.weights.Generated` is ``NAME_map`` and, where it has them, ``NAME_gain`` and ``NAME_hidden``.
 
     They stay at least fp32: ``.half()`` and ``.to(torch.bfloat16)`` move them and leave their dtype alone,
-    because softmax and products of coefficients lose in 16 bits what short runs measure. Published methods
-    train them without weight decay; ``no_weight_decay`` tells a training loop so.
+    because softmax and products of coefficients lose in 16 bits what short runs measure. Each parameter carries
+    ``no_weight_decay`` and ``lr_scale``, the treatment its optimiser group asks for.
     """
 
-    no_weight_decay = True
-
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        self._weights = tuple(mix.weight for mix in plan.mixes)
-        self._rules = {rule.name: rule for weight in self._weights for rule in parameters(weight)}
-        for name, rule in self._rules.items():
-            if hasattr(self, name):
-                raise CompileError(f"the parameter name {name!r} is taken by torch.nn.Module; rename the parameter")
-            self.register_parameter(name, nn.Parameter(_learned(rule)))
-            if rule.learned is not None:
-                self._constant(f"_{name}_fixed", rule.initial)
-                self.register_buffer(f"_{name}_mask", torch.tensor(rule.learned), persistent=False)
-        for number, weight in enumerate(self._weights):
-            if not isinstance(weight, Constant):
-                self._constants(weight, f"_constant{number}")
+        self.dim = dim
+        # Rules in an order in which they can be worked out, equal ones once, and the places of each one's children.
+        self._rules: list[Weight] = []
+        self._children: list[tuple[int, ...]] = []
+        self._programs: list[Matrix | _Program] = []
+        known: dict[Weight, int] = {}
+        for mix in plan.mixes:
+            if isinstance(mix.weight, Constant):
+                self._programs.append(mix.weight.entries)
+                continue
+            steps = []
+            mine: dict[int, int] = {}  # by identity: hashing a rule walks all of it
+            for rule in walk(mix.weight):
+                mine[id(rule)] = place = known.setdefault(rule, len(self._rules))
+                if place == len(self._rules):
+                    self._rules.append(rule)
+                    self._children.append(tuple(mine[id(child)] for child in rule.children))
+                    self._prepare(rule, place, generator)
+                steps.append(place)
+            self._programs.append(_Program(steps))
+        for mix in plan.mixes:
+            if mix.norm is not None and not hasattr(self, f"{mix.norm.name}_gain"):
+                self._learn(f"{mix.norm.name}_gain", torch.ones(dim, dtype=_dtype()), "mix")
+                if mix.norm.kind == "layer":
+                    self._learn(f"{mix.norm.name}_bias", torch.zeros(dim, dtype=_dtype()), "mix")
+        self._norms = tuple(mix.norm for mix in plan.mixes)
 
-    def _constant(self, name: str, rows: Matrix) -> None:
-        self.register_buffer(name, torch.tensor(_floats(rows), dtype=_dtype()), persistent=False)
-
-    def _constants(self, weight: Weight, path: str) -> None:
-        """Fixed matrices inside rules become buffers once, named by their place in the rule."""
-        match weight:
+    def _prepare(self, rule: Weight, place: int, generator: torch.Generator | None) -> None:
+        """Register what a rule needs: parameters by name, fixed tensors by the rule's place."""
+        match rule:
             case Constant(entries=entries):
-                self._constant(path, entries)
-            case Softmax(of=inner):
-                self._constants(inner, f"{path}_of")
-            case Sum(terms=terms):
-                for i, term in enumerate(terms):
-                    self._constants(term, f"{path}_{i}")
-            case Product(left=left, right=right):
-                self._constants(left, f"{path}_left")
-                self._constants(right, f"{path}_right")
+                self._buffer(f"_fixed{place}", torch.tensor(_floats(entries), dtype=_dtype()))
+            case Bernoulli(keep=keep):
+                self._buffer(f"_fixed{place}", torch.tensor(_floats(keep), dtype=_dtype()))
+            case Place():
+                self._buffer(f"_fixed{place}", torch.tensor(rule_tensors.place_index(rule)))
+            case Permutations():
+                self._buffer(f"_fixed{place}", torch.tensor(rule_tensors.permuted_constant(rule), dtype=_dtype()))
+            case Parameter():
+                full = _spread(torch.tensor(_floats(rule.initial), dtype=_dtype()), rule.grain, self.dim)
+                if rule.learned is None:
+                    self._learn(rule.name, full, rule.group)
+                else:
+                    mask = torch.tensor(rule.learned)
+                    self._learn(rule.name, full[mask], rule.group)
+                    self._buffer(f"_fixed{place}", full)
+                    self._buffer(f"_mask{place}", mask)
+            case Generated():
+                fan_in, maps = rule.fan_in(self.dim), rule.maps(self.dim)
+                if rule.gain:
+                    self._learn(f"{rule.name}_gain", torch.ones(fan_in, dtype=_dtype()), "mix")
+                if rule.hidden:
+                    self._learn(f"{rule.name}_hidden", _normal(rule.hidden, fan_in, generator), rule.group)
+                    fan_in = rule.hidden
+                zeros = rule.start == "zeros"
+                start = torch.zeros(maps, fan_in, dtype=_dtype()) if zeros else _normal(maps, fan_in, generator)
+                self._learn(f"{rule.name}_map", start, rule.group)
+
+    def _learn(self, name: str, start: Tensor, group: str) -> None:
+        if hasattr(self, name):
+            raise CompileError(
+                f"the parameter name {name!r} is taken, by another parameter or by torch.nn.Module; rename it"
+            )
+        parameter = nn.Parameter(start)
+        treatment = GROUPS.get(group, GROUPS["mix"])
+        parameter.no_weight_decay = not treatment.decay  # type: ignore[attr-defined]
+        parameter.lr_scale = treatment.lr  # type: ignore[attr-defined]
+        self.register_parameter(name, parameter)
+
+    def _buffer(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def keep_precision(tensor: Tensor) -> Tensor:
@@ -62,44 +127,124 @@ class Coefficients(nn.Module):
 
         return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
 
-    def forward(self, number: int) -> Tensor | Matrix:
-        """The matrix of the plan's mix ``number``, shape (m, k): rows of plain numbers where fixed, else a tensor."""
-        weight = self._weights[number]
-        return weight.entries if isinstance(weight, Constant) else self._matrix(weight, f"_constant{number}")
+    def forward(self, number: int, keys: Sequence[Tensor], memo: Memo) -> Tensor | Matrix:
+        """The matrix of the plan's mix ``number``: rows of plain numbers where fixed, else a tensor as in ``mix``.
 
-    def _matrix(self, weight: Weight, path: str) -> Tensor:
-        match weight:
+        ``keys`` are the mix's keys, channels last. ``memo`` is one dict a forward pass, in which what several
+        mixes share is kept.
+        """
+        program = self._programs[number]
+        if not isinstance(program, _Program):
+            return program
+        mine: Memo = {}  # what is per token belongs to this mix's keys alone
+        for place in program:
+            if place not in memo and place not in mine:
+                parts = [mine[child] if child in mine else memo[child] for child in self._children[place]]
+                kept = mine if self._rules[place].per_token else memo
+                kept[place] = self._tensor(self._rules[place], place, parts, keys)
+        return mine[place] if place in mine else memo[place]
+
+    def norm(self, number: int, value: Tensor) -> Tensor:
+        """The output of mix ``number`` normalised over its last axis, if it has a norm."""
+        rule = self._norms[number]
+        if rule is None:
+            return value
+        gain = getattr(self, f"{rule.name}_gain")
+        if rule.kind == "layer":
+            bias = getattr(self, f"{rule.name}_bias")
+            return nn.functional.layer_norm(value, (self.dim,), gain.to(value.dtype), bias.to(value.dtype))
+        return nn.functional.rms_norm(value, (self.dim,), gain.to(value.dtype), rule_tensors.MIN_NORM)
+
+    def _tensor(self, rule: Weight, place: int, parts: list[Tensor], keys: Sequence[Tensor]) -> Tensor:
+        match rule:
             case Constant():
-                constant: Tensor = getattr(self, path)
-                return constant
+                return self._fixed(place)
             case Parameter():
-                return self._parameter(weight)
-            case Softmax(of=inner, temperature=temperature, over=over):
-                logits = self._matrix(inner, f"{path}_of")
-                return torch.softmax(logits / temperature, dim=-1 if over == "sources" else -2)
-            case Sum(terms=terms):
-                first, *others = (self._matrix(term, f"{path}_{i}") for i, term in enumerate(terms))
-                for other in others:
-                    first = first + other
-                return first
-            case Product(left=left, right=right):
-                first, second = self._matrix(left, f"{path}_left"), self._matrix(right, f"{path}_right")
-                with without_autocast(first):
-                    return first @ second
+                return self._parameter(rule, place)
+            case Bernoulli():
+                keep = self._fixed(place)
+                return torch.bernoulli(keep) if self.training else keep
+            case Generated():
+                return self._generated(rule, [keys[i] for i in rule.keys])
+            case Place(of=of):
+                axes = parts[0].ndim - 2 if not of.per_token else _entry_axes(of.grain)
+                return rule_tensors.placed(parts[0], rule, self._fixed(place), axes)
+        with without_autocast(parts[0]):
+            if isinstance(rule, Product):
+                left, right = (
+                    rule_tensors.lift(part, child.grain, rule.grain, self.dim)
+                    for part, child in zip(parts, rule.children, strict=True)
+                )
+                return rule_tensors.product(left, right, rule.grain)
+            if isinstance(rule, Permutations):
+                mixed: Tensor = parts[0].squeeze(-2) @ self._fixed(place)
+                return torch.unflatten(mixed, -1, rule.shape)
+            return rule_tensors.combine(rule, parts, self.dim)
 
-    def _parameter(self, rule: Parameter) -> Tensor:
+    def _fixed(self, place: int) -> Tensor:
+        fixed: Tensor = getattr(self, f"_fixed{place}")
+        return fixed
+
+    def _parameter(self, rule: Parameter, place: int) -> Tensor:
         value: Tensor = getattr(self, rule.name)
         if rule.learned is None:
             return value
-        fixed: Tensor = getattr(self, f"_{rule.name}_fixed")
-        mask: Tensor = getattr(self, f"_{rule.name}_mask")
-        return fixed.masked_scatter(mask, value)
+        mask: Tensor = getattr(self, f"_mask{place}")
+        fixed = self._fixed(place)
+        return fixed.masked_scatter(mask.view(*mask.shape, *[1] * (fixed.ndim - 2)).expand_as(fixed), value)
+
+    def _generated(self, rule: Generated, keys: Sequence[Tensor]) -> Tensor:
+        """Shape (*tokens, m, k, *entry), at least fp32."""
+        last: Tensor = getattr(self, f"{rule.name}_map")
+        gain: Tensor | None = getattr(self, f"{rule.name}_gain") if rule.gain else None
+        m, k = rule.outputs
+        with without_autocast(keys[0]):
+            states = [key.to(torch.promote_types(key.dtype, last.dtype)) for key in keys]
+            if not rule.each:
+                read = rule_tensors.normalise(torch.cat(states, dim=-1), rule.norm, gain)
+                if rule.hidden:
+                    read = nn.functional.gelu(nn.functional.linear(read, getattr(self, f"{rule.name}_hidden")))
+                flat = nn.functional.linear(read, last)
+                return torch.unflatten(flat, -1, (m, k) if rule.grain == Grain() else (m, k, self.dim))
+            parts = rule.grain.width(self.dim)
+            columns = []
+            for state in states:
+                read = rule_tensors.normalise(torch.unflatten(state, -1, (parts, -1)), rule.norm, gain)
+                columns.append(nn.functional.linear(read, last))  # (*tokens, parts read, maps)
+            together = torch.stack(columns, dim=-3)  # (*tokens, k, parts read, maps)
+            if rule.grain == Grain():
+                return together.squeeze(-2).transpose(-1, -2)
+            if rule.grain.full:  # maps are (m, parts written)
+                split = torch.unflatten(together, -1, (m, parts))
+                return split.movedim((-2, -1), (-4, -2))
+            return together.movedim(-1, -3)
 
     def values(self) -> Mapping[str, Matrix]:
-        """The present full matrices by parameter name, as plain numbers."""
+        """The present full matrices by parameter name, as plain numbers; a finer entry as its mean gain."""
+        named = {rule.name: (rule, place) for place, rule in enumerate(self._rules) if isinstance(rule, Parameter)}
+        result = {}
         with torch.no_grad():
-            full = {name: self._parameter(rule).double().tolist() for name, rule in self._rules.items()}
-        return {name: tuple(map(tuple, rows)) for name, rows in full.items()}
+            for name, (rule, place) in named.items():
+                full = self._parameter(rule, place).double()
+                if rule.grain.full:
+                    full = full.diagonal(dim1=-2, dim2=-1)
+                rows = (full if rule.grain == Grain() else full.mean(dim=-1)).tolist()
+                result[name] = tuple(map(tuple, rows))
+        return result
+
+
+def _entry_axes(grain: Grain) -> int:
+    return 0 if grain == Grain() else 2 if grain.full else 1
+
+
+def _spread(full: Tensor, grain: Grain, dim: int) -> Tensor:
+    """A matrix of numbers as entries of a grain: each number times the identity."""
+    return rule_tensors.lift(full, Grain(), grain, dim).clone()
+
+
+def _normal(outputs: int, inputs: int, generator: torch.Generator | None) -> Tensor:
+    """Normal with variance 1 / inputs, drawn on the CPU."""
+    return torch.randn(outputs, inputs, dtype=_dtype(), generator=generator) / math.sqrt(inputs)
 
 
 def _dtype() -> torch.dtype:
@@ -109,9 +254,3 @@ def _dtype() -> torch.dtype:
 
 def _floats(rows: tuple[tuple[Number, ...], ...]) -> list[list[float]]:
     return [[float(entry) for entry in row] for row in rows]
-
-
-def _learned(rule: Parameter) -> Tensor:
-    """The initial values of the learned entries, row by row; the whole matrix where all are."""
-    full = torch.tensor(_floats(rule.initial), dtype=_dtype())
-    return full if rule.learned is None else full[torch.tensor(rule.learned)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from graphs.errors import CompileError
@@ -18,13 +19,17 @@ def compile(  # noqa: A001 (the contract's name)
     *,
     channel_axis: int = -1,
     impl: str = "reference",
+    generator: torch.Generator | None = None,
 ) -> CompiledModel:
     """An ``nn.Module`` from ``x0`` to the output value, wired as ``topology`` says.
 
     ``blocks`` are exactly ``topology.depth`` modules, used as they are: not copied, not re-initialised, also those
     the topology prunes. ``dim`` is the number of channels and ``channel_axis`` where they are in a hidden state.
-    New parameters have torch's default dtype. Raises CompileError before any compute.
+    New parameters have torch's default dtype; the few that start at random are drawn from ``generator`` (a CPU
+    generator; torch's own without it). Raises CompileError before any compute.
     """
+    if not isinstance(topology, Topology):
+        raise CompileError(f"a graphs.Topology was expected, not {type(topology).__name__}")
     blocks = list(blocks)
     if len(blocks) != topology.depth:
         raise CompileError(f"the topology has {topology.depth} blocks, but {len(blocks)} modules were given")
@@ -35,4 +40,4 @@ def compile(  # noqa: A001 (the contract's name)
         raise CompileError(f"dim is {dim!r}; the number of channels is a whole number of at least 1")
     if isinstance(channel_axis, bool) or not isinstance(channel_axis, int):
         raise CompileError(f"channel_axis is {channel_axis!r}; an axis is a whole number, -1 for the last")
-    return CompiledModel(lower(topology), blocks, dim, channel_axis, check_engine(impl))
+    return CompiledModel(lower(topology), blocks, dim, channel_axis, check_engine(impl), generator)

@@ -4,10 +4,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from graphs.errors import TopologyError
-from graphs.order import schedule
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
-from graphs.weights import Constant, Parameter, Product, Softmax, Sum, Weight, parameters, support
+from graphs.weights import Generated, Parameter, generators, parameters, walk
 
 # One forward and a backward of twice its size: the usual count of a training step.
 TRAINING_FACTOR = 3
@@ -38,7 +37,9 @@ class ModelCost:
 class Cost:
     """Counted costs. FLOPs are of one sample's forward pass; traffic is in Td, one pass over one hidden state.
 
-    ``block_flops`` is everything but the wiring: the blocks that run, stem and head.
+    ``block_flops`` is everything but the wiring: the blocks that run, stem and head. ``peak_live`` is the most
+    hidden states alive at once in inference, ``kept`` how many the wiring's backward pass needs in training (what
+    blocks keep is their own business).
     """
 
     flops: float
@@ -49,6 +50,7 @@ class Cost:
     forward_traffic: int
     backward_traffic: int
     peak_live: int
+    kept: int
 
     @property
     def training_flops(self) -> float:
@@ -68,8 +70,9 @@ def price(plan: Plan, costs: ModelCost) -> Cost:
         raise TopologyError(f"the topology has {depth} blocks, but costs of {len(costs.blocks)} were given")
     runs = [block.number for block in plan.topology.blocks]
     block_flops = costs.fixed.flops + sum(costs.blocks[number - 1].flops for number in runs)
-    wiring_flops = sum(map(mix_flops, plan.mixes)) * costs.tokens * costs.dim
-    wiring_parameters = sum(wiring_sizes(plan).values())
+    wiring_flops = sum(mix_flops(mix, costs.dim) for mix in plan.mixes) * costs.tokens
+    backward = backward_pass(plan)
+    wiring_parameters = sum(wiring_sizes(plan, costs.dim).values())
     return Cost(
         flops=block_flops + wiring_flops,
         block_flops=block_flops,
@@ -77,76 +80,83 @@ def price(plan: Plan, costs: ModelCost) -> Cost:
         parameters=costs.fixed.parameters + sum(cost.parameters for cost in costs.blocks) + wiring_parameters,
         wiring_parameters=wiring_parameters,
         forward_traffic=sum(step.reads + step.writes for step in plan.steps),
-        backward_traffic=backward_traffic(plan),
+        backward_traffic=backward.traffic,
         peak_live=plan.peak,
+        kept=backward.kept,
     )
 
 
-def wiring_sizes(plan: Plan) -> dict[str, int]:
-    """Learned scalars by parameter name; a tied one counts once."""
-    return {parameter.name: parameter.size for mix in plan.mixes for parameter in parameters(mix.weight)}
+def wiring_sizes(plan: Plan, dim: int) -> dict[str, int]:
+    """Learned scalars by parameter name, for hidden states of ``dim`` channels; a tied one counts once."""
+    sizes = {}
+    for mix in plan.mixes:
+        for rule in walk(mix.weight):
+            if isinstance(rule, Parameter | Generated):
+                sizes[rule.name] = rule.size(dim)
+        if mix.norm is not None:
+            sizes[mix.norm.name] = mix.norm.size(dim)
+    return sizes
 
 
-def mix_flops(mix: Mix) -> int:
-    """FLOPs per element of one hidden state.
+def mix_flops(mix: Mix, dim: int) -> int:
+    """FLOPs per token.
 
-    An edge whose weight must be multiplied costs 2 (multiply and add), an edge of weight one costs an add, and
-    the first unit edge of a row starts its sum for nothing: a residual add is 1, an average of k is 2k, static
-    hyper-connections are 2 n (n + 2) a block (less in block 1, whose streams are copies of one value).
+    An edge whose weight must be multiplied costs 2 (multiply and add) per channel, an edge of weight one costs an
+    add, and the first unit edge of a row starts its sum for nothing: a residual add is d, an average of k is 2kd,
+    static hyper-connections are 2 n (n + 2) d a block (less in block 1, whose streams are copies of one value). An
+    edge that mixes p parts of the channels costs p times that. Weights computed per token cost the maps that
+    compute them. Norms and activation functions are left out, as they are in blocks, and so is what is computed
+    once for all tokens.
     """
     total = 0
-    unit = _units(mix.weight)
-    for i, row in enumerate(support(mix.weight)):
-        plain = sum(1 for j, on in enumerate(row) if on and unit[i][j])
-        total += 2 * (sum(row) - plain) + max(plain - 1, 0)
-    return total
+    for row, unit in zip(mix.weight.support(), mix.weight.units(), strict=True):
+        plain = sum(on and one for on, one in zip(row, unit, strict=True))
+        total += mix.weight.grain.flops(dim) * (sum(row) - plain) + dim * max(plain - 1, 0)
+    return total + sum(rule.flops(dim) for rule in generators(mix.weight))
 
 
-def _units(weight: Weight) -> tuple[tuple[bool, ...], ...]:
-    """Which entries are fixed at one (or minus one), so that no multiplication is needed."""
-    m, k = weight.shape
-    match weight:
-        case Constant(entries=entries):
-            return tuple(tuple(abs(entry) == 1 for entry in row) for row in entries)
-        case Parameter(initial=initial):
-            return tuple(tuple(not weight.trains(i, j) and abs(initial[i][j]) == 1 for j in range(k)) for i in range(m))
-        case Sum(terms=terms):
-            on = [support(term) for term in terms]
-            unit = [_units(term) for term in terms]
-            return tuple(
-                tuple(sum(part[i][j] for part in on) == 1 and any(part[i][j] for part in unit) for j in range(k))
-                for i in range(m)
-            )
-        case Softmax() | Product():
-            return ((False,) * k,) * m
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """What the wiring's backward pass moves, in Td, and how many hidden states it needs kept."""
+
+    traffic: int
+    kept: int
 
 
-def backward_traffic(plan: Plan) -> int:
-    """Td of the wiring's backward pass, gathered: each source reads its consumers' gradients once.
+def backward_pass(plan: Plan) -> Backward:
+    """The wiring's backward pass, gathered: each source reads its consumers' gradients once.
 
     A value with several readers costs one read per reader and one write; with a single reader through a weight
     fixed at one its gradient is the reader's own, and costs nothing. Where the weights are learned the value is
-    read once more.
+    read once more, and kept for it. A key is a reader with a learned weight.
     """
     readers: dict[str, int] = defaultdict(int)
     learned: set[str] = set()
     scaled: set[str] = set()
-    for op in schedule(plan.topology):
+    norms = 0
+    for op in (step.op for step in plan.steps):
         if isinstance(op, Block):
             for value in op.reads:
                 readers[value] += 1
             continue
-        on, unit = support(op.weight), _units(op.weight)
-        has_parameters = any(True for _ in parameters(op.weight))
-        for j, value in enumerate(op.reads):
-            edges = [i for i in range(len(op.writes)) if on[i][j]]
-            readers[value] += len(edges)
-            if any(not unit[i][j] for i in edges):
+        on, unit = op.weight.support(), op.weight.units()
+        trains = op.weight.per_token or any(True for _ in parameters(op.weight))
+        edges, multiplied = [0] * len(op.reads), [False] * len(op.reads)
+        for flags, ones in zip(on, unit, strict=True):
+            for j, (live, one) in enumerate(zip(flags, ones, strict=True)):
+                if live:
+                    edges[j] += 1
+                    multiplied[j] = multiplied[j] or not one
+        for value, count, scales in zip(op.reads, edges, multiplied, strict=True):
+            readers[value] += count
+            if scales:
                 scaled.add(value)
-            if has_parameters and any(not unit[i][j] for i in edges):
-                learned.add(value)
-    total = 0
-    for value, count in readers.items():
-        if count > 1 or value in scaled:
-            total += count + 1 + int(value in learned)
-    return total
+                if trains:
+                    learned.add(value)
+        for value in op.keys:
+            readers[value] += 1
+            learned.add(value)
+            scaled.add(value)
+        norms += op.norm is not None
+    total = sum(count + 1 + int(value in learned) for value, count in readers.items() if count > 1 or value in scaled)
+    return Backward(total + 2 * norms, len(learned) + norms)

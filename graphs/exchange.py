@@ -13,7 +13,7 @@ import networkx as nx
 
 from graphs import weights
 from graphs.errors import TopologyError
-from graphs.topology import Block, Mix, Op, Topology
+from graphs.topology import Block, Mix, Norm, Op, Topology
 
 FORMAT = "wireloom-topology-1"
 
@@ -41,8 +41,15 @@ def _op_to_dict(op: Op) -> dict[str, Any]:
             data["ports"] = list(op.ports)
         if op.name != f"block{op.number}":
             data["name"] = op.name
+        if op.hints:
+            data["hints"] = {name: weights.number_text(value) for name, value in op.hints}
         return data
-    return {"mix": list(op.writes), "reads": list(op.reads), "weight": weights.to_dict(op.weight)}
+    data = {"mix": list(op.writes), "reads": list(op.reads), "weight": weights.to_dict(op.weight)}
+    if op.keys:
+        data["keys"] = list(op.keys)
+    if op.norm is not None:
+        data["norm"] = {"name": op.norm.name, "kind": op.norm.kind}
+    return data
 
 
 def from_dict(data: Any) -> Topology:
@@ -77,19 +84,33 @@ def _op_from_dict(data: Any, where: str) -> Op:
     if not isinstance(data, dict) or ("block" in data) == ("mix" in data):
         raise TopologyError(f"{where}: an operation is a mapping with either 'block' or 'mix'; got {data!r:.80}")
     if "block" in data:
-        _keys(data, where, {"block", "reads", "writes"}, {"ports", "name"})
+        _keys(data, where, {"block", "reads", "writes"}, {"ports", "name", "hints"})
         return Block(
             number=_of_type(data["block"], int, f"{where}.block"),
             reads=_names(data["reads"], f"{where}.reads"),
             writes=_of_type(data["writes"], str, f"{where}.writes"),
             ports=_names(data.get("ports", ["in"]), f"{where}.ports"),
             name=_of_type(data.get("name", ""), str, f"{where}.name"),
+            hints=tuple(
+                (_of_type(name, str, f"{where}.hints"), weights.number(value, f"{where}.hints.{name}"))
+                for name, value in _of_type(data.get("hints", {}), dict, f"{where}.hints").items()
+            ),
         )
-    _keys(data, where, {"mix", "reads", "weight"}, set())
+    _keys(data, where, {"mix", "reads", "weight"}, {"keys", "norm"})
     return Mix(
         _names(data["reads"], f"{where}.reads"),
         _names(data["mix"], f"{where}.mix"),
         weights.from_dict(data["weight"], f"{where}.weight"),
+        _names(data.get("keys", []), f"{where}.keys"),
+        _norm(data["norm"], f"{where}.norm") if "norm" in data else None,
+    )
+
+
+def _norm(data: Any, where: str) -> Norm:
+    _keys(_of_type(data, dict, where), where, {"name"}, {"kind"})
+    return Norm(
+        _of_type(data["name"], str, f"{where}.name"),
+        _of_type(data.get("kind", "rms"), str, f"{where}.kind"),
     )
 
 
@@ -165,9 +186,10 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
     """A bipartite DiGraph. Values are nodes named by their string, operations nodes ``("op", i)``.
 
     Node attributes: values have ``kind="value"``; operations have ``kind`` ``"block"`` (``number``, ``name``,
-    ``ports``) or ``"mix"`` (``weight``, a rule). Edges carry ``index``: the place among an operation's sources
-    or outputs, or a tuple of places where a block reads one value at several ports. Graph attributes: ``stem``,
-    ``output``, ``depth``, ``family``, ``settings``.
+    ``ports``, ``hints``) or ``"mix"`` (``weight``, a rule; ``norm``, or None). Edges carry ``index``: the place
+    among an operation's sources or outputs, or a tuple of places where a block reads one value at several ports;
+    and ``key``, likewise, the place among a mix's keys. Graph attributes: ``stem``, ``output``, ``depth``,
+    ``family``, ``settings``.
     """
     graph: nx.DiGraph[Any] = nx.DiGraph(
         stem=topology.stem,
@@ -180,13 +202,16 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
     for i, op in enumerate(topology.ops):
         node = ("op", i)
         if isinstance(op, Block):
-            graph.add_node(node, kind="block", number=op.number, name=op.name, ports=op.ports)
+            graph.add_node(node, kind="block", number=op.number, name=op.name, ports=op.ports, hints=op.hints)
         else:
-            graph.add_node(node, kind="mix", weight=op.weight)
-        for value in dict.fromkeys(op.reads):
-            places = tuple(index for index, other in enumerate(op.reads) if other == value)
+            graph.add_node(node, kind="mix", weight=op.weight, norm=op.norm)
+        for value in dict.fromkeys(op.uses):
             graph.add_node(value, kind="value")
-            graph.add_edge(value, node, index=places if len(places) > 1 else places[0])
+            graph.add_edge(value, node)
+            for name, values in (("index", op.reads), ("key", op.keys if isinstance(op, Mix) else ())):
+                places = tuple(index for index, other in enumerate(values) if other == value)
+                if places:
+                    graph.edges[value, node][name] = places if len(places) > 1 else places[0]
         for index, value in enumerate(op.outputs):
             graph.add_node(value, kind="value")
             graph.add_edge(node, value, index=index)
@@ -218,17 +243,26 @@ def _from_typed(graph: "nx.DiGraph[Any]") -> Topology:
 
 
 def _typed_op(graph: "nx.DiGraph[Any]", node: Any, data: dict[str, Any]) -> Op:
-    def in_order(values: Iterable[Any], edge: Callable[[Any], tuple[Any, Any]]) -> tuple[Any, ...]:
-        places = [(index, value) for value in values for index in _indices(graph.edges[edge(value)]["index"])]
+    def in_order(
+        values: Iterable[Any], edge: Callable[[Any], tuple[Any, Any]], name: str = "index", other: str = ""
+    ) -> tuple[Any, ...]:
+        found = [(value, graph.edges[edge(value)]) for value in values]
+        places = [
+            (index, value)
+            for value, data in found
+            if name in data or other not in data
+            for index in _indices(data[name])
+        ]
         return tuple(value for _, value in sorted(places, key=lambda place: place[0]))
 
     kind = data.get("kind")
-    reads = in_order(graph.predecessors(node), lambda value: (value, node))
+    reads = in_order(graph.predecessors(node), lambda value: (value, node), other="key")
     writes = in_order(graph.successors(node), lambda value: (node, value))
     if kind == "block" and len(writes) == 1:
-        return Block(data["number"], reads, writes[0], data["ports"], data["name"])
+        return Block(data["number"], reads, writes[0], data["ports"], data["name"], data.get("hints", ()))
     if kind == "mix":
-        return Mix(reads, writes, data["weight"])
+        keys = in_order(graph.predecessors(node), lambda value: (value, node), "key", "index")
+        return Mix(reads, writes, data["weight"], keys, data.get("norm"))
     raise TopologyError(f"node {node!r} has kind {kind!r} and {len(writes)} outputs; value, block or mix was expected")
 
 

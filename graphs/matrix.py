@@ -19,7 +19,9 @@ def connection_rows(
     """Row r, sparse and exact: the input of block r + 1 (last: the output) as weights on outputs 0..L.
 
     ``values`` are full matrices by parameter name; without them the initial weights are used. A block that the
-    topology does not list, and a block without the port, have an empty row.
+    topology does not list, and a block without the port, have an empty row. Entries finer than a scalar are mean
+    gains, random ones means. TopologyError where weights are computed per token (unless they start at zero and the
+    start is asked for), and where a mix has a norm, whose factor depends on the token.
     """
     rows: list[Row] = [{} for _ in range(topology.depth + 1)]
     reads: dict[str, Row] = {topology.stem: {0: 1}}
@@ -31,6 +33,8 @@ def connection_rows(
                 rows[op.number - 1] = reads[op.reads[op.ports.index(port)]]
                 seen = True
             continue
+        if op.norm is not None:
+            raise TopologyError(f"the value {op.writes[0]} is normalised token by token; there is no one matrix")
         for value, weights in zip(op.writes, evaluate(op.weight, values), strict=True):
             row: Row = {}
             for source, weight in zip(op.reads, weights, strict=True):

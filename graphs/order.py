@@ -24,6 +24,6 @@ def schedule(topology: "Topology") -> "tuple[Op, ...]":
             elif id(op) not in visited:
                 visited.add(id(op))
                 stack.append((op, True))
-                producers = (topology.producers.get(value) for value in reversed(op.reads))
+                producers = (topology.producers.get(value) for value in reversed(op.uses))
                 stack.extend((p, False) for p in producers if p is not None and id(p) not in visited)
     return tuple(order)

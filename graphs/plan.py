@@ -2,25 +2,42 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from graphs.order import schedule
 from graphs.passes import PIPELINE
 from graphs.topology import Block, Mix, Op, Topology
-from graphs.weights import Constant, Parameter, Product, Softmax, Sum, Weight
+from graphs.weights import (
+    Bernoulli,
+    Constant,
+    Generated,
+    Parameter,
+    Place,
+    Product,
+    Sigmoid,
+    Softmax,
+    Sum,
+    Times,
+    Weight,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation, the values whose last use it is, and how many values are alive once it has run."""
+    """One operation, the values whose last use it is, and how many values are alive once it has run.
+
+    ``buffers`` numbers the buffer that each output may be written to: one that no value alive then occupies.
+    """
 
     op: Op
     frees: tuple[str, ...]
     live: int
+    buffers: tuple[int, ...] = ()
 
     @property
     def reads(self) -> int:
-        """Hidden states this step's wiring reads (a block reads its own input, which is the block's business)."""
-        return len(self.op.reads) if isinstance(self.op, Mix) else 0
+        """Hidden states this step's wiring reads, keys included (a block's reading is the block's business)."""
+        return len(self.op.uses) if isinstance(self.op, Mix) else 0
 
     @property
     def writes(self) -> int:
@@ -28,13 +45,18 @@ class Step:
         return len(self.op.writes) if isinstance(self.op, Mix) else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
-    """The steps of one forward pass in order. ``topology`` is the lowered program, ``digest`` its identity."""
+    """The steps of one forward pass in order. ``topology`` is the lowered program, ``source`` what it came from."""
 
     topology: Topology
     steps: tuple[Step, ...]
-    digest: str
+    source: Topology
+
+    @property
+    def digest(self) -> str:
+        """Identity of the program; worked out when first asked for, since planning does not need it."""
+        return self.source.digest
 
     @property
     def mixes(self) -> tuple[Mix, ...]:
@@ -47,7 +69,7 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"plan of {self.topology}: {len(self.topology.blocks)} blocks, {len(self.mixes)} mixes, {self.digest}",
+            f"plan of {self.source}: {len(self.topology.blocks)} blocks, {len(self.mixes)} mixes, {self.digest}",
             f"{'step':>4}  {'reads':>5} {'writes':>6} {'live':>4}  operation",
         ]
         for i, step in enumerate(self.steps):
@@ -65,26 +87,39 @@ def lower(topology: Topology, observe: Callable[[str, Topology], None] | None = 
 
     ``observe(name, topology)`` is called with the input as ``"verify"`` and after every pass with its name.
     """
+    source = topology
     if observe is not None:
         observe("verify", topology)
-    digest = topology.digest
     for step in PIPELINE:
         topology = step(topology)
         if observe is not None:
             observe(step.__name__, topology)
-    return Plan(topology, _liveness(topology), digest)
+    return Plan(topology, steps_of(topology), source)
 
 
-def _liveness(topology: Topology) -> tuple[Step, ...]:
+def steps_of(topology: Topology) -> tuple[Step, ...]:
+    """The operations in order, with what each frees and the buffers it may write to."""
     order = schedule(topology)
-    last = {value: i for i, op in enumerate(order) for value in (*op.outputs, *op.reads)}
+    last = {value: i for i, op in enumerate(order) for value in (*op.outputs, *op.uses)}
     last[topology.output] = len(order)
     live = 1
+    place = {topology.stem: 0}
+    free: list[int] = []
+    count = 1
     steps = []
     for i, op in enumerate(order):
-        frees = tuple(dict.fromkeys(value for value in (*op.reads, *op.outputs) if last[value] == i))
+        buffers = []
+        for value in op.outputs:  # taken before the inputs are freed: an output never overwrites what it reads
+            if not free:
+                heappush(free, count)
+                count += 1
+            place[value] = heappop(free)
+            buffers.append(place[value])
+        frees = tuple(dict.fromkeys(value for value in (*op.uses, *op.outputs) if last[value] == i))
+        for value in frees:
+            heappush(free, place[value])
         live += len(op.outputs) - len(frees)
-        steps.append(Step(op, frees, live))
+        steps.append(Step(op, frees, live, tuple(buffers)))
     return tuple(steps)
 
 
@@ -93,9 +128,13 @@ def _text(op: Op) -> str:
         reads = ", ".join(
             value if port == "in" else f"{port}={value}" for port, value in zip(op.ports, op.reads, strict=True)
         )
-        return f"{op.writes} = {op.name}({reads})"
+        hints = "".join(f" {name}={float(value):g}" for name, value in op.hints)
+        return f"{op.writes} = {op.name}({reads})" + (f"  with{hints}" if hints else "")
     left = op.writes[0] if len(op.writes) == 1 else f"({', '.join(op.writes)})"
-    return f"{left} = {_weight(op.weight)} . ({', '.join(op.reads)})"
+    right = f"{_weight(op.weight)} . ({', '.join(op.reads)})"
+    if op.norm is not None:
+        right = f"{op.norm.kind}_norm({right})"
+    return f"{left} = {right}" + (f"  from ({', '.join(op.keys)})" if op.keys else "")
 
 
 def _weight(weight: Weight) -> str:
@@ -104,11 +143,18 @@ def _weight(weight: Weight) -> str:
             if weight.shape[0] == 1 and len(entries[0]) <= 12:
                 return f"[{' '.join(f'{float(entry):g}' for entry in entries[0])}]"
             return f"constant{list(weight.shape)}"
-        case Parameter(name=name):
+        case Parameter(name=name) | Generated(name=name) | Bernoulli(name=name):
             return name
         case Softmax(of=inner, temperature=temperature):
-            return f"softmax({_weight(inner)} / {temperature:g})"
+            return f"softmax({_weight(inner)}{f' / {temperature:g}' if temperature != 1 else ''})"
         case Sum(terms=terms):
             return f"({' + '.join(map(_weight, terms))})"
         case Product(left=left, right=right):
             return f"{_weight(left)} @ {_weight(right)}"
+        case Times(left=left, right=right):
+            return f"{_weight(left)} * {_weight(right)}"
+        case Place(of=inner, cells=cells):
+            return f"{_weight(inner)}[{len(cells)} placed]"
+        case Sigmoid(of=inner, scale=scale):
+            return f"{f'{scale:g} ' if scale != 1 else ''}sigmoid({_weight(inner)})"
+    return f"{type(weight).__name__.lower()}({', '.join(map(_weight, weight.children))})"

@@ -1,6 +1,7 @@
 """What is legal: one function and one sentence per rule. Each yields the messages of what breaks it."""
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from graphs.order import schedule
 
 if TYPE_CHECKING:
     from graphs.topology import Topology
+
+MAX_DEPTH = 10_000
 
 Rule = Callable[["Topology"], Iterator[str]]
 
@@ -30,6 +33,8 @@ def numbered_blocks(topology: "Topology") -> Iterator[str]:
     depth = topology.depth
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         yield f"depth is {depth!r}; a topology has at least one block"
+    elif depth > MAX_DEPTH:
+        yield f"depth is {depth}; at most {MAX_DEPTH} blocks"
     blocks = [op for op in topology.ops if isinstance(op, Block)]
     numbers = [block.number for block in blocks]
     for number in numbers:
@@ -49,7 +54,7 @@ def fed(topology: "Topology") -> Iterator[str]:
         label = _label(op)
         if not op.reads:
             yield f"{label} reads nothing; every block and mix needs a predecessor"
-        for value in op.reads:
+        for value in op.uses:
             if value not in known:
                 yield f"{label} reads {value!r}, which nobody writes"
     if topology.output not in known:
@@ -77,22 +82,68 @@ def shapes(topology: "Topology") -> Iterator[str]:
             yield f"{_label(block)} has ports {list(block.ports)} and reads {list(block.reads)}; one value per port"
 
 
-def tied_parameters(topology: "Topology") -> Iterator[str]:
-    """Parameters that share a name share their initial value, mask and group."""
-    from graphs.weights import Parameter, parameters
+def keyed(topology: "Topology") -> Iterator[str]:
+    """A mix has keys exactly where its weights are computed from hidden states, and enough of them."""
+    from graphs.weights import generators
 
-    first: dict[str, Parameter] = {}
     for mix in topology.mixes:
-        for parameter in parameters(mix.weight):
-            other = first.setdefault(parameter.name, parameter)
-            if other is not parameter and other != parameter:
-                yield f"two different parameters are called {parameter.name!r}; tie equal ones or rename one"
+        needed = 1 + max((place for rule in generators(mix.weight) for place in rule.keys), default=-1)
+        if needed > len(mix.keys):
+            yield f"{_label(mix)} computes its weights from {needed} keys, but lists {len(mix.keys)}"
+        if mix.keys and not needed:
+            yield f"{_label(mix)} lists keys, but its weights are not computed from any"
+
+
+def normed(topology: "Topology") -> Iterator[str]:
+    """A mix with a norm has one output."""
+    for mix in topology.mixes:
+        if mix.norm is not None and len(mix.writes) != 1:
+            yield f"{_label(mix)} has a norm and {len(mix.writes)} outputs; give each output a mix of its own"
+
+
+def finite_hints(topology: "Topology") -> Iterator[str]:
+    """A block's hints have names, each once, and finite numbers."""
+    from graphs.weights.numbers import finite
+
+    for block in topology.blocks:
+        names = [name for name, _ in block.hints]
+        if len(set(names)) < len(names):
+            yield f"{_label(block)} has the hint {next(n for n in names if names.count(n) > 1)!r} twice"
+        for name, value in block.hints:
+            if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float | Fraction):
+                yield f"{_label(block)} has the hint {name!r}: {value!r}; a name and a number were expected"
+            elif not finite(value):
+                yield f"{_label(block)} has the hint {name}: {value!r}; a finite number was expected"
+
+
+def plain_names(topology: "Topology") -> Iterator[str]:
+    """Names are printable text without spaces at their ends."""
+    from graphs.topology import Block
+
+    values = [topology.stem, *(value for op in topology.ops for value in op.outputs)]
+    blocks = [text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports)]
+    for text in (topology.family, *values, *blocks):
+        if not text.isprintable() or text.strip() != text or not text:
+            yield f"the name {text!r} is empty, has spaces at its ends or characters that cannot be printed; rename it"
+
+
+def tied_parameters(topology: "Topology") -> Iterator[str]:
+    """Rules that share a name are one: the same initial value, mask, group and grain; a norm's name is its own."""
+    from graphs.weights import Bernoulli, Generated, Parameter, walk
+
+    first: dict[str, object] = {}
+    for mix in topology.mixes:
+        named = [rule for rule in walk(mix.weight) if isinstance(rule, Parameter | Generated | Bernoulli)]
+        for rule in (*named, *([mix.norm] if mix.norm is not None else [])):
+            other = first.setdefault(rule.name, rule)
+            if other is not rule and other != rule:
+                yield f"two different parameters are called {rule.name!r}; tie equal ones or rename one"
 
 
 def acyclic(topology: "Topology") -> Iterator[str]:
     """No value depends on itself."""
     try:
-        TopologicalSorter({value: op.reads for value, op in topology.producers.items()}).prepare()
+        TopologicalSorter({value: op.uses for value, op in topology.producers.items()}).prepare()
     except CycleError as error:
         yield f"a cycle: {' -> '.join(error.args[1])}; a topology has no loops"
 
@@ -118,6 +169,10 @@ RULES: tuple[Rule, ...] = (
     fed,
     distinct_sources,
     shapes,
+    keyed,
+    normed,
+    finite_hints,
+    plain_names,
     tied_parameters,
     acyclic,
     runnable_order,

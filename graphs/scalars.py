@@ -1,10 +1,27 @@
 """Weight matrices spelled out entry by entry, as a graph of scalar expressions with fixed ones worked out."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from graphs.weights import Constant, Parameter, Product, Softmax, Sum, Weight
+from graphs.weights import (
+    Bernoulli,
+    Constant,
+    Generated,
+    Grain,
+    Parameter,
+    Permutations,
+    Place,
+    Product,
+    Sigmoid,
+    Sinkhorn,
+    Softmax,
+    Sum,
+    Tanh,
+    Times,
+    Weight,
+    evaluate,
+)
 
 Entries = Callable[[int, int], int | None]  # the node of entry (i, j), or None where it is fixed at zero
 
@@ -24,6 +41,8 @@ class Scalars:
         self._constants: dict[int, Fraction] = {}
         self._sums: dict[int, dict[int, Fraction]] = {}
         self._factors: dict[int, tuple[int, ...]] = {}
+        self._fine: set[int] = set()  # expressions whose entries are finer than numbers
+        self._full: set[int] = set()  # of these, the ones that mix channels
 
     def node(self, colour: str) -> int:
         """A new node."""
@@ -37,7 +56,19 @@ class Scalars:
         if key not in self._known:
             node = self._known[key] = self.node(colour)
             self.edges += [(node, child, label) for child, label in children]
+            for grained in (self._fine, self._full):
+                if any(child in grained for child, _ in children):
+                    grained.add(node)
         return self._known[key]
+
+    def _learned(self, key: object, colour: str, grain: Grain, children: Sequence[tuple[int, str]] = ()) -> int:
+        """A scalar that is learned, drawn or computed, of the given grain."""
+        node = self._shared(key, colour if grain == Grain() else f"{colour} grain {grain}", list(children))
+        if grain != Grain():
+            self._fine.add(node)
+        if grain.full:
+            self._full.add(node)
+        return node
 
     def constant(self, value: Fraction) -> int:
         node = self._shared(("constant", value), f"constant {value}", [])
@@ -67,10 +98,18 @@ class Scalars:
                 others += self._factors.get(node, (node,))
         if not others:
             return self.constant(fixed)
-        others.sort()
+        # Numbers come first, in any order. Weights that are finer commute too, unless one of them mixes channels.
+        fine = [node for node in others if node in self._fine]
+        ordered = len(fine) > 1 and any(node in self._full for node in fine)
+        if not ordered:
+            fine.sort()
+        others = [*sorted(node for node in others if node not in self._fine), *fine]
         node = others[0]
         if len(others) > 1:
-            node = self._shared(("product", tuple(others)), "product", [(factor, "factor") for factor in others])
+            plain = len(others) - len(fine)
+            labels = ["factor" if not ordered or i < plain else f"factor {i - plain}" for i in range(len(others))]
+            children = list(zip(others, labels, strict=True))
+            node = self._shared(("product", tuple(others)), "product", children)
             self._factors[node] = tuple(others)
         return self.times(fixed, node)
 
@@ -118,37 +157,120 @@ class Scalars:
             self._shared(("linear", key), "linear", terms)
         return self._known["linear", key]
 
-    def entries(self, weight: Weight) -> Entries:
-        """A function that gives the node of each entry of ``weight``."""
+    def norm(self, name: str, kind: str, value: int) -> int:
+        """The value ``value`` normalised, with learned scalars of its own."""
+        gain = self._shared(("norm gain", name), f"parameter norm {kind}", [])
+        return self._shared(("norm", name, value), f"norm {kind}", [(value, "of"), (gain, "gain")])
+
+    def entries(self, weight: Weight, keys: Sequence[int] = ()) -> Entries:
+        """A function that gives the node of each entry of ``weight``; ``keys`` are the nodes of the mix's keys."""
+        inner = [self.entries(child, keys) for child in weight.children]
         match weight:
             case Constant(entries=entries):
                 return lambda i, j: self.constant(Fraction(entries[i][j])) if entries[i][j] else None
             case Parameter():
                 return self._parameter(weight)
-            case Softmax():
-                return self._softmax(weight)
-            case Sum(terms=terms):
-                parts = [self.entries(term) for term in terms]
+            case Bernoulli():
+                return self._bernoulli(weight)
+            case Generated():
+                return self._generated(weight, keys)
+            case Place(cells=cells):
+                moved = {(i, j): (a, b) for i, j, a, b in cells}
+                return lambda i, j: inner[0](*moved[i, j]) if (i, j) in moved else None
+            case Sum():
 
                 def total(i: int, j: int) -> int | None:
-                    nodes = [node for part in parts if (node := part(i, j)) is not None]
+                    nodes = [node for part in inner if (node := part(i, j)) is not None]
                     return self.sum(nodes) if nodes else None
 
                 return total
+            case Times():
+                return self._times(weight, *inner)
             case Product(left=left, right=right):
-                return self._matmul(left, right)
+                return self._matmul(left, right, *inner)
+            case Permutations(of=of):
+                return self._permutations(weight, inner[0], of.shape[1])
+            case Sigmoid() | Tanh():
+                return self._pointwise(weight, inner[0])
+            case Softmax():
+                return self._softmax(weight, inner[0])
+            case Sinkhorn():
+                return self._sinkhorn(weight, inner[0])
+        raise NotImplementedError(f"no identity for the rule {type(weight).__name__}")
 
     def _parameter(self, weight: Parameter) -> Entries:
         def entry(i: int, j: int) -> int | None:
             initial = Fraction(weight.initial[i][j])
             if not weight.trains(i, j):
                 return self.constant(initial) if initial else None
-            return self._shared(("parameter", weight.name, i, j), f"parameter {initial} group {weight.group}", [])
+            colour = f"parameter {initial} group {weight.group}"
+            return self._learned(("parameter", weight.name, i, j), colour, weight.grain)
 
         return entry
 
-    def _softmax(self, weight: Softmax) -> Entries:
-        inner = self.entries(weight.of)
+    def _bernoulli(self, weight: Bernoulli) -> Entries:
+        def entry(i: int, j: int) -> int | None:
+            keep = Fraction(weight.keep[i][j])
+            if keep in (0, 1):
+                return self.constant(keep) if keep else None
+            return self._shared(("bernoulli", weight.name, i, j), f"bernoulli {keep}", [])
+
+        return entry
+
+    def _generated(self, weight: Generated, keys: Sequence[int]) -> Entries:
+        """What is computed from hidden states: the maps' vectors are learned nodes, cut up by the key they read.
+
+        A map that starts ``normal`` is told from its likes by nothing but where it is used.
+        """
+        name = weight.name
+        read = [keys[place] for place in weight.keys]
+        traits = f"norm {weight.norm} gain {weight.gain} start {weight.start} group {weight.group}"
+        gains = [
+            self._shared(("gain", name, 0 if weight.each else place), "parameter gain", [])
+            for place in range(len(read) if weight.gain else 0)
+        ]
+
+        def slices(owner: object, inputs: list[tuple[int, int]]) -> list[tuple[int, str]]:
+            """One learned vector per key it is applied to, with the key's gain."""
+            found = []
+            for place, key in inputs:
+                vector = self._shared((*_tuple(owner), "vector", place), f"parameter vector {traits}", [])
+                gain = [(gains[place], "gain")] if gains else []
+                applied = self._shared((*_tuple(owner), place, key), "applied", [(vector, "by"), (key, "to"), *gain])
+                found.append((applied, "part"))
+            return found
+
+        def entry(i: int, j: int) -> int:
+            if weight.each:
+                children = slices(("generated", name, i), [(0, read[j])])
+                return self._learned(("generated", name, i, j, read[j]), "generated each", weight.grain, children)
+            inputs = list(enumerate(read))
+            key = ("generated", name, tuple(read))
+            if weight.hidden:
+                layer = self._shared(key, f"hidden {weight.hidden} {traits}", slices(key, inputs))
+                last = self._shared((name, "last", i, j), f"parameter last {traits}", [])
+                children = [(layer, "layer"), (last, "by")]
+            else:
+                children = slices((*key[:2], i, j), inputs)
+            group = self._shared((*key, "group"), f"read together {traits}", [(node, "key") for node in read])
+            return self._learned((*key, i, j), "generated", weight.grain, [*children, (group, "group")])
+
+        return entry
+
+    def _pointwise(self, weight: Sigmoid | Tanh, inner: Entries) -> Entries:
+        colour = f"sigmoid scale {Fraction(weight.scale)}" if isinstance(weight, Sigmoid) else "tanh"
+
+        def entry(i: int, j: int) -> int | None:
+            node = self._logit(inner(i, j))
+            fixed = self._constants.get(node)
+            if fixed is not None:
+                value = type(weight)(Constant(((fixed,),)), *((weight.scale,) if isinstance(weight, Sigmoid) else ()))
+                return self.constant(Fraction(evaluate(value)[0][0]))
+            return self._shared((colour, node), colour, [(node, "of")])
+
+        return entry
+
+    def _softmax(self, weight: Softmax, inner: Entries) -> Entries:
         m, k = weight.shape
         temperature = Fraction(weight.temperature)
 
@@ -168,28 +290,70 @@ class Scalars:
 
         return entry
 
-    def _logit(self, node: int | None) -> int:
-        return self.constant(Fraction(0)) if node is None else node
-
-    def _matmul(self, left: Weight, right: Weight) -> Entries:
-        first, second = self.entries(left), self.entries(right)
-        inner = left.shape[1]
-        # A placement (a fixed right factor, mostly zeros) is walked by its non-zero rows only.
-        columns: dict[int, list[int]] = {}
-        if isinstance(right, Constant):
-            for h, row in enumerate(right.entries):
-                for j, value in enumerate(row):
-                    if value:
-                        columns.setdefault(j, []).append(h)
+    def _sinkhorn(self, weight: Sinkhorn, inner: Entries) -> Entries:
+        """Rows and columns may be permuted, so each is a node that its logits hang on."""
+        n = weight.shape[0]
 
         def entry(i: int, j: int) -> int | None:
-            candidates = columns.get(j, []) if isinstance(right, Constant) else range(inner)
-            nodes = []
-            for h in candidates:
-                a = first(i, h)
-                b = second(h, j) if a is not None else None
-                if a is not None and b is not None:
-                    nodes.append(self.product([a, b]))
+            logits = [[self._logit(inner(a, b)) for b in range(n)] for a in range(n)]
+            if all(node in self._constants for row in logits for node in row):
+                value = Sinkhorn(
+                    Constant(tuple(tuple(self._constants[n] for n in r) for r in logits)), weight.iterations
+                )
+                return self.constant(Fraction(evaluate(value)[i][j]))
+            key = ("sinkhorn", weight.iterations, tuple(map(tuple, logits)))
+            rows = [self._shared((*key, "row", a), "sinkhorn row", []) for a in range(n)]
+            columns = [self._shared((*key, "column", b), "sinkhorn column", []) for b in range(n)]
+            cells = []
+            for a, row in enumerate(logits):
+                for b, node in enumerate(row):
+                    children = [(node, "logit"), (rows[a], "row"), (columns[b], "column")]
+                    cells.append((self._shared((*key, "cell", a, b), "sinkhorn cell", children), "cell"))
+            group = self._shared((*key, "group"), f"sinkhorn {weight.iterations}", cells)
+            return self._shared((*key, i, j), "sinkhorn entry", [(group, "group"), (cells[i * n + j][0], "own")])
+
+        return entry
+
+    def _permutations(self, weight: Permutations, inner: Entries, count: int) -> Entries:
+        members = {(i, j): weight.members(i, j) for i in range(weight.size) for j in range(weight.size)}
+
+        def entry(i: int, j: int) -> int | None:
+            nodes = [node for s in members[i, j] if (node := inner(0, s)) is not None]
             return self.sum(nodes) if nodes else None
 
         return entry
+
+    def _times(self, weight: Times, left: Entries, right: Entries) -> Entries:
+        def entry(i: int, j: int) -> int | None:
+            a = left(0, 0) if weight.left.shape == (1, 1) else left(i, j)
+            b = right(0, 0) if weight.right.shape == (1, 1) else right(i, j)
+            return None if a is None or b is None else self.product([a, b])
+
+        return entry
+
+    def _logit(self, node: int | None) -> int:
+        return self.constant(Fraction(0)) if node is None else node
+
+    def _matmul(self, left: Weight, right: Weight, first: Entries, second: Entries) -> Entries:
+        # Fixed zeros are skipped: what a product with a placement touches is little.
+        inside = [[h for h, on in enumerate(row) if on] for row in left.support()]
+        columns = [set[int]() for _ in range(right.shape[1])]
+        for h, row in enumerate(right.support()):
+            for j, on in enumerate(row):
+                if on:
+                    columns[j].add(h)
+
+        def entry(i: int, j: int) -> int | None:
+            nodes = []
+            for h in inside[i]:
+                if h in columns[j]:
+                    a, b = first(i, h), second(h, j)
+                    if a is not None and b is not None:
+                        nodes.append(self.product([a, b]))
+            return self.sum(nodes) if nodes else None
+
+        return entry
+
+
+def _tuple(owner: object) -> tuple[object, ...]:
+    return owner if isinstance(owner, tuple) else (owner,)

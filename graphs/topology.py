@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from graphs.weights import Weight
+from graphs.errors import TopologyError
+from graphs.weights import Constant, Number, Weight, checked_name
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -20,6 +21,8 @@ class Block:
     """One computation of the user's: reads one value per port, writes one value.
 
     ``number`` runs from 1 to the depth, in an order in which blocks can run. ``name`` keys initial weights.
+    ``hints`` are (name, number) pairs: what a method changes inside a block (initial scales, no norm of its own).
+    The project's backbones honour them, other people's blocks may.
     """
 
     number: int
@@ -27,10 +30,12 @@ class Block:
     writes: str
     ports: tuple[str, ...] = ("in",)
     name: str = ""
+    hints: tuple[tuple[str, Number], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", tuple(self.reads))
         object.__setattr__(self, "ports", tuple(self.ports))
+        object.__setattr__(self, "hints", tuple(sorted((name, value) for name, value in self.hints)))
         if not self.name:
             object.__setattr__(self, "name", f"block{self.number}")
 
@@ -38,18 +43,60 @@ class Block:
     def outputs(self) -> tuple[str, ...]:
         return (self.writes,)
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return self.reads
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm over the channels of a mix's output: ``rms`` (with a learned gain) or ``layer`` (gain and bias)."""
+
+    name: str
+    kind: Literal["rms", "layer"] = "rms"
+
+    def __post_init__(self) -> None:
+        checked_name(self.name)
+        if self.kind not in ("rms", "layer"):
+            raise TopologyError(f"norm {self.name}: kind {self.kind!r}; rms or layer was expected")
+
+    def size(self, dim: int) -> int:
+        """Number of learned scalars."""
+        return dim * (2 if self.kind == "layer" else 1)
+
 
 @dataclass(frozen=True)
 class Mix:
-    """A linear combination: k values in, m values out, weight rule of shape (m, k), destination first."""
+    """A linear combination: k values in, m values out, weight rule of shape (m, k), destination first.
+
+    ``keys`` are the values from which a weight computed per token is computed. ``norm`` normalises the output.
+    """
 
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     weight: Weight
+    keys: tuple[str, ...] = ()
+    norm: Norm | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", tuple(self.reads))
         object.__setattr__(self, "writes", tuple(self.writes))
+        object.__setattr__(self, "keys", tuple(self.keys))
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Every value that must exist before the mix runs: its sources, then its keys."""
+        return (*self.reads, *self.keys)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is a plain linear map of fixed numbers."""
+        return isinstance(self.weight, Constant) and self.norm is None
+
+    @property
+    def static(self) -> bool:
+        """Whether it is a linear map with the same matrix for every token and step."""
+        return self.norm is None and not self.weight.per_token and not self.weight.random
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -96,6 +143,13 @@ class Topology:
     def producers(self) -> Mapping[str, Op]:
         """Which op writes each value (the stem has none)."""
         return {value: op for op in self.ops for value in op.outputs}
+
+    @property
+    def block_hints(self) -> dict[int, dict[str, float]]:
+        """What the method changes inside blocks: hint names and numbers by block number."""
+        return {
+            block.number: {name: float(value) for name, value in block.hints} for block in self.blocks if block.hints
+        }
 
     @cached_property
     def certificate(self) -> str:

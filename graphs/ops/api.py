@@ -8,9 +8,9 @@ from torch import Tensor
 
 from graphs.errors import CompileError
 from graphs.ops import reference
-from graphs.weights import Matrix
+from graphs.weights import SCALAR, Grain, Matrix
 
-Engine = Callable[[Sequence[Tensor], "Tensor | Matrix"], tuple[Tensor, ...]]
+Engine = Callable[[Sequence[Tensor], "Tensor | Matrix", Grain], tuple[Tensor, ...]]
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({"reference": reference.mix})
 
@@ -22,13 +22,17 @@ def check_engine(impl: str) -> str:
     return impl
 
 
-def mix(sources: Sequence[Tensor], weight: Tensor | Matrix, *, impl: str = "reference") -> tuple[Tensor, ...]:
+def mix(
+    sources: Sequence[Tensor], weight: Tensor | Matrix, *, grain: Grain = SCALAR, impl: str = "reference"
+) -> tuple[Tensor, ...]:
     """Mix k tensors of one shape ``(..., d)`` into m: ``out[i] = sum_j weight[i, j] * sources[j]``.
 
     ``weight`` is a tensor of shape ``(m, k)``, one of shape ``(..., m, k)`` whose leading axes are those of the
     sources without the last (per token), or rows of plain numbers, which are fixed: zeros then cost nothing and
-    ones no multiplication. 16-bit sources are accumulated in fp32; the outputs have the sources' promoted dtype.
-    Raises CompileError for an empty list, sources of different shapes or a weight that does not fit.
+    ones no multiplication. With a finer ``grain`` the tensor has its entries' axes last: ``(parts,)`` factors for
+    equal runs of channels, or ``(parts, parts)`` matrices, destination first, that mix those runs. 16-bit sources
+    are accumulated in fp32; the outputs have the sources' promoted dtype. Raises CompileError for an empty list,
+    sources of different shapes or a weight that does not fit.
     """
     engine = ENGINES[check_engine(impl)]
     if not sources:
@@ -39,16 +43,23 @@ def mix(sources: Sequence[Tensor], weight: Tensor | Matrix, *, impl: str = "refe
             raise CompileError(f"source {j} has shape {tuple(source.shape)}, source 0 has {tuple(shape)}")
         if not source.is_floating_point():
             raise CompileError(f"source {j} has dtype {source.dtype}; floating point was expected")
-    columns = weight.shape[-1] if isinstance(weight, Tensor) and weight.ndim >= 2 else None
     if not isinstance(weight, Tensor):
         columns = len(weight[0]) if weight and all(len(row) == len(weight[0]) for row in weight) else None
-    if columns != len(sources):
-        given = tuple(weight.shape) if isinstance(weight, Tensor) else f"{len(weight)} rows"
-        raise CompileError(f"{len(sources)} sources need a weight with {len(sources)} columns; got {given}")
-    if isinstance(weight, Tensor) and weight.ndim > 2:
-        leading = torch.Size(weight.shape[:-2])
-        if leading != shape[:-1]:
+        if columns != len(sources):
             raise CompileError(
-                f"a weight per token has the leading shape {tuple(shape[:-1])} of its sources; got {tuple(leading)}"
+                f"{len(sources)} sources need a weight with {len(sources)} columns; got {len(weight)} rows"
             )
-    return engine(sources, weight)
+        return engine(sources, weight, grain)
+    axes = 2 + (0 if grain == SCALAR else 2 if grain.full else 1)
+    entry = () if grain == SCALAR else (grain.width(shape[-1]),) * (axes - 2)
+    given = tuple(weight.shape)
+    fits = len(given) >= axes and given[1 - axes] == len(sources) and given[len(given) - axes + 2 :] == entry
+    if not fits:
+        more = f" and entries of shape {entry}" if entry else ""
+        raise CompileError(f"{len(sources)} sources need a weight with {len(sources)} columns{more}; got {given}")
+    leading = torch.Size(weight.shape[:-axes])
+    if weight.ndim > axes and leading != shape[:-1]:
+        raise CompileError(
+            f"a weight per token has the leading shape {tuple(shape[:-1])} of its sources; got {tuple(leading)}"
+        )
+    return engine(sources, weight, grain)

@@ -1,7 +1,9 @@
 """One spelling for a program: operations in running order, values named by what writes them."""
 
+from dataclasses import replace
+
 from graphs.order import schedule
-from graphs.topology import Block, Mix, Op, Topology
+from graphs.topology import Block, Op, Topology
 
 
 def canonicalise(topology: Topology) -> Topology:
@@ -16,12 +18,19 @@ def canonicalise(topology: Topology) -> Topology:
     for op in schedule(topology):
         if isinstance(op, Block):
             names[op.writes] = f"y{op.number}"
-            ops.append(Block(op.number, _renamed(op.reads, names), f"y{op.number}", op.ports, op.name))
+            ops.append(replace(op, reads=_renamed(op.reads, names), writes=f"y{op.number}"))
             continue
         for value in op.writes:
             count += 1
             names[value] = f"h{count}"
-        ops.append(Mix(_renamed(op.reads, names), _renamed(op.writes, names), op.weight))
+        ops.append(
+            replace(
+                op,
+                reads=_renamed(op.reads, names),
+                writes=_renamed(op.writes, names),
+                keys=_renamed(op.keys, names),
+            )
+        )
     return Topology(tuple(ops), names[topology.output], topology.depth, "x0", topology.family, topology.settings)
 
 

@@ -1,6 +1,7 @@
 """Composition of linear mixes: identity hops and chains of fixed mixes become one step."""
 
 from collections import Counter
+from dataclasses import replace
 
 from graphs.order import schedule
 from graphs.topology import Block, Mix, Op, Topology
@@ -17,21 +18,22 @@ def fold(topology: Topology) -> Topology:
     by a mix, is read as its sources; when both are fixed that saves its write and its read, and otherwise it is
     done only where it adds no source. Learned matrices keep their parameters; the composition is a product.
     """
-    readers = Counter(value for op in topology.ops for value in op.reads)
+    readers = Counter(value for op in topology.ops for value in op.uses)
     readers[topology.output] += 1
     read_by_mix = {value for op in topology.mixes for value in op.reads}
     read_by_mix -= {value for op in topology.blocks for value in op.reads} | {topology.output}
+    read_by_mix -= {value for op in topology.mixes for value in op.keys}
     alias: dict[str, str] = {}
     inline: dict[str, Terms] = {}
     ops: list[Op] = []
     for op in schedule(topology):
         if isinstance(op, Block):
             reads = tuple(alias.get(value, value) for value in op.reads)
-            ops.append(Block(op.number, reads, op.writes, op.ports, op.name))
+            ops.append(replace(op, reads=reads))
             continue
         mix = _composed(op, alias, inline)
         ops.append(mix)
-        if isinstance(mix.weight, Constant):
+        if isinstance(mix.weight, Constant) and mix.norm is None:
             for value, row in zip(mix.writes, mix.weight.entries, strict=True):
                 terms = {source: w for source, w in zip(mix.reads, row, strict=True) if w}
                 if list(terms.values()) == [1]:
@@ -54,9 +56,10 @@ def _composed(mix: Mix, alias: dict[str, str], inline: dict[str, Terms]) -> Mix:
         else:
             rows.append({value: 1})
     sources = list(dict.fromkeys(source for row in rows for source in row))
+    keys = tuple(alias.get(value, value) for value in mix.keys)
     if tuple(sources) == mix.reads:
-        return mix
+        return replace(mix, keys=keys)
     entries = tuple(tuple(row.get(source, 0) for source in sources) for row in rows)
     if entries == tuple(tuple(int(i == j) for j in range(len(rows))) for i in range(len(rows))):
-        return Mix(tuple(sources), mix.writes, mix.weight)
-    return Mix(tuple(sources), mix.writes, multiply(mix.weight, Constant(entries)))
+        return replace(mix, reads=tuple(sources), keys=keys)
+    return replace(mix, reads=tuple(sources), weight=multiply(mix.weight, Constant(entries)), keys=keys)

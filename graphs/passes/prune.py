@@ -1,8 +1,10 @@
 """Drop what cannot reach the output: blocks, values, and edges fixed at zero."""
 
+from dataclasses import replace
+
 from graphs.order import schedule
 from graphs.topology import Mix, Op, Topology
-from graphs.weights import Constant, multiply, support
+from graphs.weights import Constant, pick, support
 
 
 def prune(topology: Topology) -> Topology:
@@ -17,7 +19,7 @@ def prune(topology: Topology) -> Topology:
             continue
         if isinstance(op, Mix):
             op = _trimmed(op, live, topology.stem)
-        live.update(op.reads)
+        live.update(op.uses)
         kept.append(op)
     return topology.with_ops(tuple(reversed(kept)))
 
@@ -27,18 +29,15 @@ def _trimmed(mix: Mix, live: set[str], stem: str) -> Mix:
     rows = [i for i, value in enumerate(mix.writes) if value in live]
     columns = [j for j in range(len(mix.reads)) if any(edges[i][j] for i in rows)]
     if not columns:  # zero throughout: it takes its shape from the stem, so that no block runs for nothing
-        return Mix((stem,), tuple(mix.writes[i] for i in rows), Constant(((0,),) * len(rows)))
+        return replace(
+            mix, reads=(stem,), writes=tuple(mix.writes[i] for i in rows), weight=Constant(((0,),) * len(rows)), keys=()
+        )
     if len(rows) == len(mix.writes) and len(columns) == len(mix.reads):
         return mix
-    weight = mix.weight
-    if len(rows) < len(mix.writes):
-        weight = multiply(placement(rows, len(mix.writes)), weight)
-    if len(columns) < len(mix.reads):
-        picked = placement(columns, len(mix.reads)).entries
-        weight = multiply(weight, Constant(tuple(zip(*picked, strict=True))))
-    return Mix(tuple(mix.reads[j] for j in columns), tuple(mix.writes[i] for i in rows), weight)
-
-
-def placement(indices: list[int], size: int) -> Constant:
-    """Rows of the identity: row r is one at ``indices[r]``."""
-    return Constant(tuple(tuple(int(j == index) for j in range(size)) for index in indices))
+    return replace(
+        mix,
+        reads=tuple(mix.reads[j] for j in columns),
+        writes=tuple(mix.writes[i] for i in rows),
+        weight=pick(mix.weight, rows, columns),
+        keys=mix.keys if mix.weight.per_token else (),
+    )

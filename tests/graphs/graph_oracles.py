@@ -1,7 +1,9 @@
 """What a topology means, written again from the language's definition alone: recursion from the reader."""
 
+import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -9,32 +11,92 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphs import Block, Constant, Parameter, Plan, Product, Softmax, Sum, Topology
-from graphs.weights import Matrix, Weight
+from graphs import Block, Plan, Topology
+from graphs.weights import (
+    CHANNEL,
+    SCALAR,
+    Bernoulli,
+    Constant,
+    Generated,
+    Grain,
+    Matrix,
+    Parameter,
+    Permutations,
+    Place,
+    Product,
+    Sigmoid,
+    Sinkhorn,
+    Softmax,
+    Sum,
+    Tanh,
+    Times,
+    Weight,
+    parameters,
+)
 
 Row = dict[int, Fraction]
 Meaning = dict[str | tuple[int, str], Row]
 
 
 def entries(weight: Weight, values: Mapping[str, Matrix]) -> list[list[Fraction]]:
-    """The matrix of a rule in exact arithmetic (floats where a softmax has unequal logits)."""
-    if isinstance(weight, Constant):
-        return [[Fraction(entry) for entry in row] for row in weight.entries]
-    if isinstance(weight, Parameter):
-        return [[Fraction(entry) for entry in row] for row in values.get(weight.name, weight.initial)]
-    if isinstance(weight, Sum):
-        parts = [entries(term, values) for term in weight.terms]
-        m, k = weight.shape
-        return [[sum((part[i][j] for part in parts), Fraction(0)) for j in range(k)] for i in range(m)]
-    if isinstance(weight, Product):
-        a, b = entries(weight.left, values), entries(weight.right, values)
-        return [
-            [sum((x * y[j] for x, y in zip(row, b, strict=True)), Fraction(0)) for j in range(len(b[0]))] for row in a
-        ]
-    logits = entries(weight.of, values)
-    lines = logits if weight.over == "sources" else [list(column) for column in zip(*logits, strict=True)]
-    lines = [_softmax(line, weight.temperature) for line in lines]
-    return lines if weight.over == "sources" else [list(row) for row in zip(*lines, strict=True)]
+    """The matrix of a rule in exact arithmetic (floats where a function needs them); random rules give their mean,
+    generated ones are at their zero start, and entries finer than a number stand for multiples of the identity."""
+    inner = [entries(child, values) for child in weight.children]
+    m, k = weight.shape
+    cells = [(i, j) for i in range(m) for j in range(k)]
+
+    def rows(entry: Callable[[int, int], Any]) -> list[list[Fraction]]:
+        flat = [Fraction(entry(i, j)) for i, j in cells]
+        return [flat[i * k : (i + 1) * k] for i in range(m)]
+
+    match weight:
+        case Constant(entries=fixed) | Bernoulli(keep=fixed):
+            return rows(lambda i, j: fixed[i][j])
+        case Parameter():
+            now = values.get(weight.name, weight.initial)
+            return rows(lambda i, j: now[i][j])
+        case Generated(start="zeros"):
+            return rows(lambda i, j: 0)
+        case Place(cells=moved):
+            where = {(i, j): (a, b) for i, j, a, b in moved}
+            return rows(lambda i, j: inner[0][where[i, j][0]][where[i, j][1]] if (i, j) in where else 0)
+        case Sum():
+            return rows(lambda i, j: sum(part[i][j] for part in inner))
+        case Times():
+            a, b = (part if (len(part), len(part[0])) == (m, k) else [part[0] * k] * m for part in inner)
+            return rows(lambda i, j: a[i][j] * b[i][j])
+        case Product():
+            a, b = inner
+            return rows(lambda i, j: sum(a[i][h] * b[h][j] for h in range(len(b))))
+        case Sigmoid(scale=scale):
+            half = Fraction(1, 2)
+            return rows(lambda i, j: scale * (1 / (1 + math.exp(-inner[0][i][j])) if inner[0][i][j] else half))
+        case Tanh():
+            return rows(lambda i, j: math.tanh(inner[0][i][j]))
+        case Permutations():
+            orders = list(itertools.permutations(range(m)))
+            return rows(lambda i, j: sum(inner[0][0][s] for s, order in enumerate(orders) if order[i] == j))
+        case Sinkhorn(iterations=count):
+            if len({entry for row in inner[0] for entry in row}) == 1:
+                return rows(lambda i, j: Fraction(1, m))
+            now = torch.tensor([[float(entry) for entry in row] for row in inner[0]], dtype=torch.float64)
+            now = sinkhorn(now, count).tolist()
+            return rows(lambda i, j: now[i][j])
+        case Softmax(temperature=temperature, over=over):
+            logits = inner[0]
+            lines = logits if over == "sources" else [list(column) for column in zip(*logits, strict=True)]
+            lines = [_softmax(line, temperature) for line in lines]
+            return lines if over == "sources" else [list(row) for row in zip(*lines, strict=True)]
+    raise NotImplementedError(weight)
+
+
+def sinkhorn(logits: Tensor, count: int) -> Tensor:
+    """Columns, then rows, of exp (the last two axes)."""
+    powers = logits.exp()
+    for _ in range(count):
+        powers = powers / powers.sum(-2, keepdim=True)
+        powers = powers / powers.sum(-1, keepdim=True)
+    return powers
 
 
 def _softmax(line: list[Fraction], temperature: float) -> list[Fraction]:
@@ -99,25 +161,120 @@ def run_exactly(plan: Plan, values: Mapping[str, Matrix] | None = None) -> Meani
     return result
 
 
-def torch_matrix(weight: Weight, tensors: Mapping[str, Tensor]) -> Tensor:
-    """The matrix of a rule from full parameter matrices, fp64."""
-    if isinstance(weight, Constant):
-        return torch.tensor([[float(entry) for entry in row] for row in weight.entries], dtype=torch.float64)
-    if isinstance(weight, Parameter):
-        return tensors[weight.name]
-    if isinstance(weight, Sum):
-        return torch.stack([torch_matrix(term, tensors) for term in weight.terms]).sum(0)
-    if isinstance(weight, Product):
-        return torch_matrix(weight.left, tensors) @ torch_matrix(weight.right, tensors)
-    assert isinstance(weight, Softmax)
-    powers = torch.exp((torch_matrix(weight.of, tensors)) / weight.temperature)
-    return powers / powers.sum(dim=1 if weight.over == "sources" else 0, keepdim=True)
+def full_tensors(topology: Topology, stored: Mapping[str, Tensor], dim: int) -> dict[str, Tensor]:
+    """Whole parameter matrices from what a compiled model stores (the learned entries of a masked one)."""
+    tensors = dict(stored)
+    for rule in (rule for mix in topology.mixes for rule in parameters(mix.weight) if rule.name in stored):
+        if rule.learned is None:
+            continue
+        width = () if rule.grain == SCALAR else (rule.grain.width(dim),)
+        one = torch.eye(*width) if rule.grain.full else torch.ones(width)
+        start = torch.tensor([[float(entry) for entry in row] for row in rule.initial], dtype=torch.float64)
+        full = start.view(*start.shape, *[1] * one.ndim) * one.double()
+        tensors[rule.name] = full.index_put(torch.tensor(rule.learned).nonzero(as_tuple=True), stored[rule.name])
+    return tensors
+
+
+def torch_matrix(weight: Weight, tensors: Mapping[str, Tensor], dim: int, keys: Sequence[Tensor] = ()) -> Tensor:
+    """The matrix of a rule with every entry a whole (dim, dim) matrix on the channels, fp64.
+
+    Shape (m, k, dim, dim), or (*tokens, m, k, dim, dim) where it is computed from ``keys``. ``tensors`` holds the
+    parameters under their names in a compiled model, full ones.
+    """
+    eye = torch.eye(dim, dtype=torch.float64)
+
+    def spread(rows: Tensor, grain: Grain = SCALAR) -> Tensor:  # (..., m, k, *entry) -> (..., m, k, dim, dim)
+        if grain == SCALAR:
+            return rows[..., None, None] * eye
+        run = torch.eye(dim // rows.shape[-1], dtype=torch.float64)
+        return torch.stack(
+            [
+                torch.kron(entry if grain.full else entry.diag(), run)
+                for entry in (rows.reshape(-1, *rows.shape[-2:]) if grain.full else rows.reshape(-1, rows.shape[-1]))
+            ]
+        ).reshape(*rows.shape[: -2 if grain.full else -1], dim, dim)
+
+    inner = [torch_matrix(child, tensors, dim, keys) for child in weight.children]
+    gains = inner[0].diagonal(dim1=-2, dim2=-1).movedim(-1, 0) if inner else None  # (dim, ..., m, k)
+    back = {
+        Softmax: lambda w, x: torch.softmax(x / w.temperature, dim=-1 if w.over == "sources" else -2),
+        Sigmoid: lambda w, x: w.scale / (1 + torch.exp(-x)),
+        Tanh: lambda w, x: torch.tanh(x),
+        Sinkhorn: lambda w, x: sinkhorn(x, w.iterations),
+    }
+    match weight:
+        case Constant(entries=fixed) | Bernoulli(keep=fixed):
+            return spread(torch.tensor([[float(entry) for entry in row] for row in fixed], dtype=torch.float64))
+        case Parameter(grain=grain):
+            return spread(tensors[weight.name], grain)
+        case Generated(grain=grain):
+            return spread(_generated(weight, tensors, dim, [keys[i] for i in weight.keys]), grain)
+        case Sum():
+            return functools.reduce(torch.add, inner)
+        case Product():
+            return torch.einsum("...mhab,...hkbc->...mkac", *inner)
+        case Times():
+            return inner[0] @ inner[1]
+        case Place(cells=cells):
+            m, k = weight.shape
+            zero = torch.zeros_like(inner[0][..., 0, 0, :, :])
+            where = {(i, j): (a, b) for i, j, a, b in cells}
+            flat = [inner[0][..., *where[i, j], :, :] if (i, j) in where else zero for i in range(m) for j in range(k)]
+            return torch.stack(flat, dim=-3).unflatten(-3, (m, k))
+        case Permutations(size=n):
+            orders = enumerate(itertools.permutations(range(n)))
+            parts = [
+                inner[0][..., 0, s, :, :][..., None, None, :, :]
+                * eye[:n][:, :n].new_tensor([[float(order[i] == j) for j in range(n)] for i in range(n)])[
+                    ..., None, None
+                ]
+                for s, order in orders
+            ]
+            return functools.reduce(torch.add, parts)
+    return torch.diag_embed(back[type(weight)](weight, gains).movedim(0, -1))
+
+
+def _generated(weight: Generated, tensors: Mapping[str, Tensor], dim: int, keys: Sequence[Tensor]) -> Tensor:
+    """Entry by entry and token by token, shape (*tokens, m, k, *entry)."""
+    m, k = weight.outputs
+    last, gain = tensors[f"{weight.name}_map"], tensors.get(f"{weight.name}_gain", torch.ones(()))
+
+    def read(vector: Tensor) -> Tensor:
+        if weight.norm == "layer":
+            vector = vector - vector.mean()
+        if weight.norm != "none":
+            vector = vector / (vector.square().mean() + 1e-6).sqrt()
+        return vector * gain
+
+    tokens = keys[0].shape[:-1]
+    rows = []
+    for at in itertools.product(*map(range, tokens)):
+        if weight.each:
+            parts = weight.grain.width(dim)
+            cut = [[read(part) for part in key[at].chunk(parts)] for key in keys]
+            if weight.grain.full:
+                maps = last.reshape(m, parts, -1)
+                cells = [
+                    torch.stack([torch.stack([maps[i, a] @ cut[j][b] for b in range(parts)]) for a in range(parts)])
+                    for i in range(m)
+                    for j in range(k)
+                ]
+            else:
+                cells = [torch.stack([last[i] @ cut[j][b] for b in range(parts)]) for i in range(m) for j in range(k)]
+                cells = [cell.squeeze(0) for cell in cells] if parts == 1 else cells
+        else:
+            state = read(torch.cat([key[at] for key in keys]))
+            if weight.hidden:
+                state = torch.nn.functional.gelu(tensors[f"{weight.name}_hidden"] @ state)
+            cells = list((last @ state).reshape(m * k, *([dim] if weight.grain == CHANNEL else [])))
+        rows.append(torch.stack(cells).unflatten(0, (m, k)))
+    return torch.stack(rows).unflatten(0, tokens)
 
 
 def forward(
     topology: Topology, blocks: Sequence[nn.Module], tensors: Mapping[str, Tensor], x0: Tensor, **kw: Any
 ) -> Tensor:
-    """The output value by recursion from the output: no passes, no plan, no operator."""
+    """The output value by recursion from the output: no passes, no plan, no operator. Channels are the last axis."""
     writer = {value: op for op in topology.ops for value in op.outputs}
 
     @cache
@@ -128,7 +285,18 @@ def forward(
         if isinstance(op, Block):
             result = blocks[op.number - 1](*map(value_of, op.reads), **kw)
             return result[0] if isinstance(result, tuple) else result
-        row = torch_matrix(op.weight, tensors)[op.writes.index(value)]
-        return sum((row[j] * value_of(source) for j, source in enumerate(op.reads)), torch.zeros_like(x0))
+        matrix = torch_matrix(op.weight, tensors, x0.shape[-1], [value_of(key) for key in op.keys])
+        row = matrix[..., op.writes.index(value), :, :, :]
+        total = torch.zeros_like(x0)
+        for j, source in enumerate(op.reads):
+            total = total + (row[..., j, :, :] @ value_of(source)[..., None])[..., 0]
+        if op.norm is None:
+            return total
+        gain = tensors[f"{op.norm.name}_gain"]
+        if op.norm.kind == "rms":
+            return total / (total.square().mean(-1, keepdim=True) + 1e-6).sqrt() * gain
+        centred = total - total.mean(-1, keepdim=True)
+        scale = (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return centred / scale * gain + tensors[f"{op.norm.name}_bias"]
 
     return value_of(topology.output)

@@ -5,7 +5,7 @@ from torch import nn
 
 import graphs
 from graphs import Block, BlockCost, Constant, Cost, Mix, ModelCost, Parameter, Topology, TopologyError, families, lower
-from graphs.cost import backward_traffic, mix_flops, price, wiring_sizes
+from graphs.cost import backward_pass, mix_flops, price, wiring_sizes
 from graphs.weights import Product, Softmax, Sum, ones
 
 TOKENS, DIM = 7, 5
@@ -93,7 +93,7 @@ def test_ancre(depth):
 
 def test_mix_flops_by_hand():
     def flops(weight):
-        return mix_flops(Mix(tuple("abcdef"[: weight.shape[1]]), tuple("uvwxyz"[: weight.shape[0]]), weight))
+        return mix_flops(Mix(tuple("abcdef"[: weight.shape[1]]), tuple("uvwxyz"[: weight.shape[0]]), weight), 1)
 
     learned = Parameter("p", ((0, 0, 0),))
     assert flops(ones(1, 2)) == 1
@@ -129,7 +129,7 @@ def test_backward_traffic_by_hand():
         3,
     )
     x0, y1, y2, h, y3 = 2 + 1 + 1, 2 + 1, 0, 0, 0
-    assert backward_traffic(lower(topology)) == x0 + y1 + y2 + h + y3
+    assert backward_pass(lower(topology)).traffic == x0 + y1 + y2 + h + y3
     assert _price(topology).forward_traffic == 6
 
 
@@ -154,7 +154,7 @@ def test_parameters_are_those_of_the_compiled_model(topology):
     cost = price(plan, ModelCost(3, 4, costs))
     assert cost.parameters == sum(p.numel() for p in model.parameters())
     assert cost.wiring_parameters == sum(p.numel() for p in model.weights.parameters())
-    assert wiring_sizes(plan) == {name: p.numel() for name, p in model.weights.named_parameters()}
+    assert sum(wiring_sizes(plan, 4).values()) == cost.wiring_parameters
 
 
 def test_blocks_and_the_rest():
@@ -181,7 +181,7 @@ def test_a_tied_parameter_counts_once():
         "o",
         2,
     )
-    assert wiring_sizes(lower(topology)) == {"p": 2}
+    assert wiring_sizes(lower(topology), 1) == {"p": 2}
     assert _price(topology).wiring_parameters == 2
 
 

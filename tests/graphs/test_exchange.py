@@ -99,7 +99,7 @@ def test_the_typed_graph_is_as_documented():
     graph = to_networkx(TWO_PORTS)
     assert graph.graph["settings"] == {"a": 1, "b": True, "c": 0.5, "d": "text"}
     assert graph.nodes["a"] == {"kind": "value"}
-    assert graph.nodes["op", 0] == {"kind": "block", "number": 1, "name": "first", "ports": ("in",)}
+    assert graph.nodes["op", 0] == {"kind": "block", "number": 1, "name": "first", "ports": ("in",), "hints": ()}
     assert graph.nodes["op", 1]["weight"] == TWO_PORTS.mixes[0].weight
     assert graph.edges["b", ("op", 2)] == {"index": 1}
     assert graph.edges["a", ("op", 2)] == {"index": (0, 2)}, "one value at two ports"

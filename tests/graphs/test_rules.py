@@ -84,7 +84,7 @@ def test_what_breaks_a_rule_is_named(case):
 
 
 def test_every_rule_is_run():
-    assert len(RULES) == len(set(RULES)) == 8
+    assert len(RULES) == len(set(RULES)) == 12
 
 
 def test_legal_topologies_pass():

@@ -1,0 +1,96 @@
+"""What every weight rule is: an expression of shape (m, k) over the rules it is made of."""
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from graphs.errors import TopologyError
+from graphs.weights.grain import Grain, join
+from graphs.weights.numbers import Flags, Matrix, full
+
+R = TypeVar("R", bound="Rule")
+Values = Mapping[str, Matrix]
+
+
+class Rule(ABC):
+    """How a mix gets its matrix; subclasses are frozen dataclasses whose fields are plain values and rules.
+
+    A new rule is one subclass here, its torch counterpart in :mod:`graphs.rule_tensors`, and its scalars in
+    :mod:`graphs.scalars`.
+    """
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Outputs m and sources k."""
+
+    @property
+    def children(self) -> "tuple[Rule, ...]":
+        """The rules this one is made of, in order."""
+        return ()
+
+    @functools.cached_property
+    def grain(self) -> Grain:
+        """What one entry is; that of the finest child unless a rule says otherwise."""
+        return join(child.grain for child in self.children)
+
+    @functools.cached_property
+    def per_token(self) -> bool:
+        """Whether the matrix is computed from hidden states, each token its own."""
+        return any(child.per_token for child in self.children)
+
+    @functools.cached_property
+    def random(self) -> bool:
+        """Whether the matrix is drawn anew in each training step."""
+        return any(child.random for child in self.children)
+
+    @abstractmethod
+    def compute(self, parts: tuple[Matrix, ...], values: Values | None) -> Matrix:
+        """The matrix from the matrices of ``children``; TopologyError where numbers cannot say (see evaluate)."""
+
+    def support(self) -> Flags:
+        """Which entries can ever be non-zero: an entry fixed at zero is no edge."""
+        return full(True, self.shape)
+
+    def units(self) -> Flags:
+        """Which entries are fixed at one or minus one, so that they cost no multiplication."""
+        return full(False, self.shape)
+
+
+def walk(weight: Rule) -> Iterator[Rule]:
+    """Every rule inside ``weight``, itself included, once each, children first."""
+    seen: set[int] = set()
+    stack = [(weight, False)]
+    while stack:
+        rule, ready = stack.pop()
+        if ready:
+            yield rule
+        elif id(rule) not in seen:
+            seen.add(id(rule))
+            stack.append((rule, True))
+            stack.extend((child, False) for child in reversed(rule.children))
+
+
+def evaluate(weight: Rule, values: Values | None = None) -> Matrix:
+    """The matrix of a rule: at its initial values, or at ``values`` (full matrices by parameter name).
+
+    An entry finer than a scalar is given as its mean gain: every initial value is a multiple of the identity, so
+    at the start that is exact. Random rules give their mean. Exact (ints and Fractions) as long as the inputs are
+    and no function needs floats. TopologyError where the weights are computed per token from random numbers, or
+    per token at given ``values``.
+    """
+    done: dict[int, Matrix] = {}
+    for rule in walk(weight):
+        done[id(rule)] = rule.compute(tuple(done[id(child)] for child in rule.children), values)
+    return done[id(weight)]
+
+
+def support(weight: Rule) -> Flags:
+    """Which entries can ever be non-zero."""
+    return weight.support()
+
+
+def same_shape(what: str, rules: tuple[Rule, ...]) -> None:
+    if len({rule.shape for rule in rules}) != 1:
+        raise TopologyError(f"a {what} of weights of different shapes: {[rule.shape for rule in rules]}")
