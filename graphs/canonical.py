@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from graphs.individualise import Edge, canonical_text
 from graphs.passes.prune import prune
 from graphs.scalars import Scalars
+from graphs.weights import Number, evaluate
 
 if TYPE_CHECKING:
-    from graphs.topology import Topology
+    from graphs.topology import Block, Topology
 
 # What a program of fixed numbers is made of.
 FIXED = ("stem", "block ", "output", "constant ", "linear", "term", "sum", "multiple")
@@ -35,10 +36,54 @@ def digest(certificate: str) -> str:
 
 def certificate(topology: "Topology") -> str:
     """The canonical program as text: equal for equal topologies, different for different ones."""
-    program = Program(prune(topology))
+    pruned = prune(topology)
+    if all(mix.fixed for mix in pruned.mixes):
+        return _fixed_certificate(pruned)
+    program = Program(pruned)
     if not program.learned:
         return program.matrix_text(topology.depth)
     return f"program of depth {topology.depth}\n" + canonical_text(*program.reached())
+
+
+def _fixed_certificate(topology: "Topology") -> str:
+    """What :meth:`Program.matrix_text` writes, without a graph: thousands of plain sums stay cheap."""
+    from graphs.order import schedule
+    from graphs.topology import Block
+
+    rows: dict[str, dict[int, Number]] = {topology.stem: {0: 1}}
+    blocks: dict[int, Block] = {}
+    for op in schedule(topology):
+        if isinstance(op, Block):
+            blocks[op.number] = op
+            rows[op.writes] = {op.number: 1}
+            continue
+        for value, weights in zip(op.writes, evaluate(op.weight), strict=True):
+            row: dict[int, Number] = {}
+            for source, weight in zip(op.reads, weights, strict=True):
+                if weight:
+                    exact = Fraction(weight) if isinstance(weight, float) else weight
+                    for column, entry in rows[source].items():
+                        row[column] = row.get(column, 0) + exact * entry
+            rows[value] = {column: entry for column, entry in row.items() if entry}
+    reached, frontier = {0}, [topology.output]
+    while frontier:
+        new = rows[frontier.pop()].keys() - reached
+        reached |= new
+        frontier += [value for number in new for value in blocks[number].reads]
+    lines = [f"matrix of depth {topology.depth}"]
+    for number in sorted(reached - {0}):
+        block = blocks[number]
+        for port, value in zip(block.ports, block.reads, strict=True):
+            lines.append(f"{number} {port}: {_cells(rows[value])}{_hints(block)}")
+    return "\n".join([*lines, f"output: {_cells(rows[topology.output])}"])
+
+
+def _cells(row: "Mapping[int, Number]") -> str:
+    return " ".join(f"{column}*{factor}" for column, factor in sorted(row.items()))
+
+
+def _hints(block: "Block") -> str:
+    return "".join(f" {name}={Fraction(value)}" for name, value in block.hints)
 
 
 class Program:
@@ -61,9 +106,8 @@ class Program:
             if isinstance(op, Block):
                 reads = tuple((port, values[value]) for port, value in zip(op.ports, op.reads, strict=True))
                 self.block_reads[op.number] = reads
-                hints = "".join(f" {name}={Fraction(value)}" for name, value in op.hints)
-                node = scalars.node(f"block {op.number}{hints}")
-                self.hints[op.number] = hints
+                self.hints[op.number] = _hints(op)
+                node = scalars.node(f"block {op.number}{_hints(op)}")
                 for place, (port, combination) in enumerate(reads):
                     scalars.edge(node, self._value(combination), f"port {place} {port}")
                 values[op.writes] = {node: Fraction(1)}
@@ -126,5 +170,4 @@ class Program:
         return "\n".join([*lines, f"output: {self._row(self.output)}"])
 
     def _row(self, combination: Combination) -> str:
-        cells = sorted((self.columns[atom], factor) for atom, factor in combination.items())
-        return " ".join(f"{column}*{factor}" for column, factor in cells)
+        return _cells({self.columns[atom]: factor for atom, factor in combination.items()})

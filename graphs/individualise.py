@@ -3,119 +3,231 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 Edge = tuple[int, int, str]
-Colours = list[bytes]
+Array = np.ndarray[Any, Any]
+
+MAX_MARK = 200
 
 
 def canonical_text(colours: Sequence[str], edges: Sequence[Edge]) -> str:
     """A text that is equal for two graphs exactly when a bijection keeps colours, edges and labels.
 
     Colour refinement decides almost every program, since blocks carry their numbers. What stays tied is
-    searched: each member of the first tied cell is set apart in turn and the least text wins; automorphisms
-    found on the way (two leaves with one text) prune the search.
+    searched: each member of the first tied cell is set apart in turn and the least labelling wins; automorphisms
+    found on the way (two leaves with one labelling) prune the search.
     """
-    graph = _Graph(*_without_twins(colours, edges))
-    return graph.search()
+    small = _Reduced(colours, edges)
+    return _Graph(small.names, small.edges).search()
 
 
-def _without_twins(colours: Sequence[str], edges: Sequence[Edge]) -> tuple[list[str], list[Edge]]:
-    """Nodes of one colour and the very same neighbours become one whose colour counts them, until none are left.
+def orbits(colours: Sequence[str], edges: Sequence[Edge]) -> list[list[int]]:
+    """Nodes that some automorphism of the graph exchanges, in classes of two or more."""
+    small = _Reduced(colours, edges)
+    graph = _Graph(small.names, small.edges)
+    graph.search()
+    leader = list(range(len(small.names)))
 
-    Twins may be exchanged at will, so nothing is lost; the search would have to take them apart one by one.
+    def find(node: int) -> int:
+        while leader[node] != node:
+            leader[node] = leader[leader[node]]
+            node = leader[node]
+        return node
+
+    for image in graph.automorphisms:
+        for node, other in enumerate(image):
+            leader[find(node)] = find(other)
+    classes: dict[object, list[int]] = defaultdict(list)
+    for node, members in enumerate(small.members):
+        for member, trail in members:
+            classes[find(node), trail].append(member)
+    return [sorted(members) for members in classes.values() if len(members) > 1]
+
+
+class _Reduced:
+    """The graph without what needs no search; isomorphic exactly when the graphs it came from are.
+
+    Nodes of one colour and the very same neighbours (twins) become one whose colour counts them: they may be
+    exchanged at will. A node with a single edge (a leaf) becomes part of its neighbour's colour. Both until nothing
+    is left to do. ``members[i]`` lists the original nodes that became node i, each with a trail that two of them
+    share exactly when an automorphism that keeps node i exchanges them.
     """
-    names, links = [f"*{colour}" for colour in colours], list(edges)  # no colour then looks like a count
-    while True:
-        around: list[list[tuple[str, int]]] = [[] for _ in names]
-        for start, end, label in links:
+
+    def __init__(self, colours: Sequence[str], edges: Sequence[Edge]) -> None:
+        self.names = [f"*{colour}" for colour in colours]  # no colour then looks like a count
+        self.edges = list(edges)
+        self.members: list[list[tuple[int, tuple[object, ...]]]] = [[(node, ())] for node in range(len(colours))]
+        while self._merge_twins() or self._absorb_leaves():
+            pass
+
+    def _merge_twins(self) -> bool:
+        around: list[list[tuple[str, int]]] = [[] for _ in self.names]
+        for start, end, label in self.edges:
             around[start].append((f">{label}", end))
             around[end].append((f"<{label}", start))
         twins: dict[tuple[str, tuple[tuple[str, int], ...]], list[int]] = defaultdict(list)
-        for node, name in enumerate(names):
+        for node, name in enumerate(self.names):
             twins[name, tuple(sorted(around[node]))].append(node)
-        if len(twins) == len(names):
-            return names, links
-        place = {group[0]: i for i, group in enumerate(twins.values())}
-        links = [(place[s], place[e], label) for s, e, label in links if s in place and e in place]
-        names = [f"{len(group)}{name}" if len(group) > 1 else name for (name, _), group in twins.items()]
+        if len(twins) == len(self.names):
+            return False
+        self._keep(
+            [group[0] for group in twins.values()],
+            [f"{len(group)}{name}" if len(group) > 1 else name for (name, _), group in twins.items()],
+            [[member for node in group for member in self.members[node]] for group in twins.values()],
+        )
+        return True
+
+    def _absorb_leaves(self) -> bool:
+        ends: list[list[tuple[str, int]]] = [[] for _ in self.names]
+        for start, end, label in self.edges:
+            ends[start].append((f">{label}", end))
+            ends[end].append((f"<{label}", start))
+        leaves = {node for node, around in enumerate(ends) if len(around) == 1 and len(ends[around[0][1]]) > 1}
+        if not leaves:
+            return False
+        names, members = list(self.names), [list(group) for group in self.members]
+        absorbed: dict[int, list[str]] = defaultdict(list)
+        for node in leaves:
+            label, neighbour = ends[node][0]
+            mark = f"({label} {self.names[node]})"
+            if len(mark) > MAX_MARK:  # what hangs on a long chain would be spelled out once per link
+                mark = hashlib.sha256(mark.encode()).hexdigest()
+            absorbed[neighbour].append(mark)
+            members[neighbour] += [(member, (*trail, mark)) for member, trail in self.members[node]]
+        for node, marks in absorbed.items():
+            names[node] += "".join(sorted(marks))
+        kept = [node for node in range(len(names)) if node not in leaves]
+        self._keep(kept, [names[node] for node in kept], [members[node] for node in kept])
+        return True
+
+    def _keep(self, nodes: list[int], names: list[str], members: list[list[tuple[int, tuple[object, ...]]]]) -> None:
+        place = {node: i for i, node in enumerate(nodes)}
+        self.edges = [(place[s], place[e], label) for s, e, label in self.edges if s in place and e in place]
+        self.names, self.members = names, members
 
 
-def _hash(*parts: bytes) -> bytes:
-    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+def _hashed(texts: Sequence[str]) -> Array:
+    """64 bits of each text, the same in every process."""
+    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.uint64)
+
+
+def _scrambled(numbers: Array) -> Array:
+    """The splitmix64 finaliser, so that sums of these tell multisets apart."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+class _Side:
+    """The edges as seen from one end: for each node the sum over its edges of a hash of label and other end."""
+
+    def __init__(self, own: Array, other: Array, labels: Array, nodes: int) -> None:
+        order = np.argsort(own, kind="stable")
+        self.other, self.labels = other[order], labels[order]
+        self.present, self.first = np.unique(own[order], return_index=True)
+        self.nodes = nodes
+
+    def sums(self, colours: Array) -> Array:
+        result = np.zeros(self.nodes, dtype=np.uint64)
+        if len(self.present):
+            result[self.present] = np.add.reduceat(_scrambled(colours[self.other] + self.labels), self.first)
+        return result
 
 
 class _Graph:
-    def __init__(self, colours: Sequence[str], edges: Sequence[Edge]) -> None:
-        self.names = list(colours)
-        self.edges = list(edges)
-        self.neighbours: list[list[tuple[bytes, int]]] = [[] for _ in colours]
-        for start, end, label in edges:
-            self.neighbours[start].append((b">" + label.encode(), end))
-            self.neighbours[end].append((b"<" + label.encode(), start))
-        self.best: str | None = None
-        self.leaves: dict[str, tuple[list[int], list[int]]] = {}  # text: node order, nodes set apart
-        self.automorphisms: list[list[int]] = []
+    """Colours are 64-bit hashes of structure. A collision costs time and never the result: a cell that it leaves
+    undivided is searched, and two labellings are compared whole."""
 
-    def refine(self, colours: Colours) -> Colours:
+    def __init__(self, names: Sequence[str], edges: Sequence[Edge]) -> None:
+        self.names = list(names)
+        self.edges = list(edges)
+        nodes = len(self.names)
+        starts = np.array([edge[0] for edge in edges], dtype=np.int64)
+        ends = np.array([edge[1] for edge in edges], dtype=np.int64)
+        kinds = {label: i for i, label in enumerate(sorted({label for _, _, label in edges}))}
+        self.kind = np.array([kinds[label] for _, _, label in edges], dtype=np.int64)
+        self.starts, self.ends = starts, ends
+        hashes = [_hashed([f"{way}{label}" for label in kinds]) for way in "><"]
+        self.sides = [
+            _Side(own, other, known[self.kind] if len(edges) else known, nodes)
+            for own, other, known in ((starts, ends, hashes[0]), (ends, starts, hashes[1]))
+        ]
+        sorts = {name: i for i, name in enumerate(sorted(set(self.names)))}
+        self.sort = np.array([sorts[name] for name in self.names], dtype=np.int64)
+        self.best: tuple[bytes, Array] | None = None
+        self.leaves: dict[bytes, tuple[Array, list[int]]] = {}  # labelling: node order, nodes set apart
+        self.automorphisms: list[list[int]] = []
+        self.inverses: list[list[int]] = []
+
+    def refine(self, colours: Array) -> Array:
         """Repeat until no class splits: a node's colour takes in its neighbours' colours and edge labels."""
-        classes = len(set(colours))
+        classes = len(np.unique(colours))
         while classes < len(colours):
-            colours = [
-                _hash(colours[node], *sorted(_hash(label, colours[other]) for label, other in around))
-                for node, around in enumerate(self.neighbours)
-            ]
-            split = len(set(colours))
+            forth, back = (side.sums(colours) for side in self.sides)
+            colours = _scrambled(colours * np.uint64(3) + _scrambled(forth) * np.uint64(5) + _scrambled(~back))
+            split = len(np.unique(colours))
             if split == classes:
                 break
             classes = split
         return colours
 
     def search(self) -> str:
-        self._visit(self.refine([_hash(name.encode()) for name in self.names]), [])
+        self._visit(self.refine(_hashed(self.names)), [])
         assert self.best is not None
-        return self.best
+        order = self.best[1]
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        lines = [self.names[node] for node in order]
+        links = sorted((int(place[start]), int(place[end]), label) for start, end, label in self.edges)
+        return "\n".join([*lines, *(f"{start} {end} {label}" for start, end, label in links)])
 
-    def _visit(self, colours: Colours, fixed: list[int]) -> int:
+    def _visit(self, colours: Array, fixed: list[int]) -> int:
         """Search below ``fixed``; returns how many of its nodes to keep before the search goes on.
 
         That is fewer than all where a symmetry has carried this branch to one already searched.
         """
-        cells: dict[bytes, list[int]] = defaultdict(list)
-        for node, colour in enumerate(colours):
-            cells[colour].append(node)
-        tied = sorted((len(cell), colour) for colour, cell in cells.items() if len(cell) > 1)
-        if not tied:
+        values, place, counts = np.unique(colours, return_inverse=True, return_counts=True)
+        tied = np.flatnonzero(counts > 1)
+        if not len(tied):
             return self._leaf(colours, fixed)
+        cell = min(tied, key=lambda i: (counts[i], values[i]))
         tried: list[int] = []
-        for node in cells[tied[0][1]]:
+        for node in map(int, np.flatnonzero(place == cell)):
             if tried and self._equivalent(node, tried, fixed):
                 continue
             tried.append(node)
-            apart = list(colours)
-            apart[node] = _hash(colours[node], b"set apart")
+            apart = colours.copy()
+            apart[node] = _scrambled(apart[node : node + 1] + np.uint64(0x9E3779B97F4A7C15))[0]
             keep = self._visit(self.refine(apart), [*fixed, node])
             if keep < len(fixed):
                 return keep
         return len(fixed)
 
-    def _leaf(self, colours: Colours, fixed: list[int]) -> int:
-        order = sorted(range(len(colours)), key=lambda node: colours[node])
-        place = {node: i for i, node in enumerate(order)}
-        lines = [self.names[node] for node in order]
-        lines += [
-            f"{a} {b} {label}" for a, b, label in sorted((place[s], place[e], label) for s, e, label in self.edges)
-        ]
-        text = "\n".join(lines)
-        if self.best is None or text < self.best:
-            self.best = text
-        if text not in self.leaves:
-            self.leaves[text] = order, fixed
+    def _leaf(self, colours: Array, fixed: list[int]) -> int:
+        order = np.argsort(colours)
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        starts, ends = place[self.starts], place[self.ends]
+        by_place = np.lexsort((self.kind, ends, starts))
+        labelling = np.concatenate([self.sort[order], *(part[by_place] for part in (starts, ends, self.kind))])
+        key = labelling.astype(">i8").tobytes()
+        if self.best is None or key < self.best[0]:
+            self.best = key, order
+        if key not in self.leaves:
+            self.leaves[key] = order, fixed
             return len(fixed)
-        earlier, path = self.leaves[text]
-        image = [0] * len(order)
-        for node, other in zip(order, earlier, strict=True):
-            image[node] = other
+        earlier, path = self.leaves[key]
+        moved = np.empty(len(order), dtype=np.int64)
+        moved[order] = earlier
+        back = np.empty(len(order), dtype=np.int64)
+        back[earlier] = order
+        image = moved.tolist()
         self.automorphisms.append(image)
+        self.inverses.append(back.tolist())
         # Where the paths part, the symmetry carries this whole branch to the earlier one: nothing new is below.
         fork = next(i for i, (node, other) in enumerate(zip(fixed, path, strict=False)) if node != other)
         carried = all(image[node] == other for node, other in zip(fixed[: fork + 1], path, strict=False))
@@ -123,12 +235,13 @@ class _Graph:
 
     def _equivalent(self, node: int, tried: list[int], fixed: list[int]) -> bool:
         """Whether a known symmetry that keeps every node already set apart carries a tried node to ``node``."""
-        usable = [image for image in self.automorphisms if all(image[other] == other for other in fixed)]
+        known = zip(self.automorphisms, self.inverses, strict=True)
+        usable = [pair for pair in known if all(pair[0][other] == other for other in fixed)]
         reached, frontier = set(tried), list(tried)
         while frontier:
             current = frontier.pop()
-            for image in usable:
-                for other in (image[current], image.index(current)):
+            for pair in usable:
+                for other in (pair[0][current], pair[1][current]):
                     if other not in reached:
                         reached.add(other)
                         frontier.append(other)
