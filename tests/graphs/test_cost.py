@@ -6,7 +6,8 @@ from torch import nn
 import graphs
 from graphs import Block, BlockCost, Constant, Cost, Mix, ModelCost, Parameter, Topology, TopologyError, families, lower
 from graphs.cost import backward_pass, mix_flops, price, wiring_sizes
-from graphs.weights import Product, Softmax, Sum, ones
+from graphs.topology import Norm
+from graphs.weights import CHANNEL, MATRIX, Bernoulli, Generated, Grain, Product, Sigmoid, Softmax, Sum, ones
 
 TOKENS, DIM = 7, 5
 
@@ -113,6 +114,49 @@ def test_mix_flops_by_hand():
         == 4
     )
     assert flops(Product(Parameter("q", ((1, 2),)), Constant(((1, 0, 0), (0, 0, 1))))) == 4
+
+
+def test_finer_weights_by_hand():
+    """d = 12 channels: a factor per channel or part costs what a scalar costs, a matrix d times, p parts p times."""
+
+    def flops(weight, keys=(), norm=None):
+        reads, writes = tuple("abcdef"[: weight.shape[1]]), tuple("uvwxyz"[: weight.shape[0]])
+        return mix_flops(Mix(reads, writes, weight, keys, norm), 12)
+
+    gain = Parameter("g", ((1, 0.1),), ((False, True),), grain=CHANNEL)
+    assert flops(gain) == 2 * 12, "the stream is added for nothing, each channel of the branch is multiplied and added"
+    assert flops(Parameter("m", ((1, 1, 1),), grain=MATRIX)) == 3 * 2 * 12 * 12
+    assert flops(Parameter("f", ((1,),), grain=Grain(4, full=True))) == 2 * 12 * 4
+    assert flops(Parameter("f", ((1,),), grain=Grain(4))) == 2 * 12
+    keys = ("a", "b", "c")
+    each = Generated("e", (2, 3), (0, 1, 2), each=True)
+    assert flops(each, keys) == 6 * 2 * 12 + 3 * (2 * 12 * 2), "six edges, and two dot products of each key"
+    together = Generated("t", (2, 3), (0, 1, 2))
+    assert flops(together, keys) == 6 * 2 * 12 + 2 * 36 * 6
+    hidden = Generated("h", (2, 3), (0, 1, 2), hidden=5)
+    assert flops(hidden, keys) == 6 * 2 * 12 + 2 * 36 * 5 + 2 * 5 * 6
+    gate = Sigmoid(Generated("c", (1, 1), (0,), grain=CHANNEL))
+    assert flops(gate, ("a",)) == 2 * 12 + 2 * 12 * 12
+    parts = Generated("p", (1, 1), (0,), each=True, grain=Grain(4, full=True))
+    assert flops(parts, ("a",)) == 2 * 12 * 4 + 4 * (2 * 3 * 4), "four parts of three channels, four maps each"
+    assert flops(ones(1, 3), norm=Norm("n")) == 2 * 12, "norms are left out, as in blocks"
+    assert flops(Bernoulli("b", ((1, 0.5),))) == 2 * 12
+
+
+def test_traffic_of_keys_and_norms():
+    """Weights computed from hidden states read them once more, forward and backward, and keep them."""
+    weight = Generated("g", (1, 2), (0,), each=False)
+    topology = Topology(
+        (Block(1, ("x0",), "y1"), Mix(("x0", "y1"), ("o",), Sum((ones(1, 2), weight)), ("x0",), Norm("n"))), "o", 1
+    )
+    cost = _price(topology)
+    assert cost.forward_traffic == 3 + 1, "two sources and a key read, one output written; the norm rides along"
+    x0 = 1 + 1 + 1 + 1 + 1  # the block, the edge and the key; itself; one write
+    y1 = 1 + 1 + 1
+    assert cost.backward_traffic == x0 + y1 + 2, "the norm reads its input and writes its gradient"
+    assert cost.kept == 2 + 1, "x0 and y1 for the weights, what is normalised for the norm"
+    assert _price(families.residual(5)).kept == 0
+    assert _price(families.hyper(30, streams=2)).kept > 0
 
 
 def test_backward_traffic_by_hand():
