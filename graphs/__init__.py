@@ -13,6 +13,8 @@ from graphs.cost import price as price
 from graphs.errors import CompileError as CompileError
 from graphs.errors import TopologyError as TopologyError
 from graphs.errors import UserError as UserError
+from graphs.facts import Facts as Facts
+from graphs.facts import start_up as start_up
 from graphs.plan import Plan as Plan
 from graphs.plan import lower as lower
 from graphs.topology import Block as Block

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from graphs.errors import TopologyError
+from graphs.rules import MAX_DEPTH
 from graphs.topology import Block, Mix, Norm, Op, Setting, Topology
-from graphs.weights import Constant, Weight, ones
+from graphs.weights import Constant, Number, Weight, ones
 
 
 class Builder:
@@ -13,15 +14,17 @@ class Builder:
     def __init__(self, depth: int) -> None:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise TopologyError(f"depth is {depth!r}; a topology has at least one block")
+        if depth > MAX_DEPTH:  # before a family writes them all
+            raise TopologyError(f"depth is {depth}; at most {MAX_DEPTH} blocks")
         self.depth = depth
         self.stem = "x0"
         self._ops: list[Op] = []
 
-    def block(self, number: int, value: str, hints: Mapping[str, float] | None = None) -> str:
+    def block(self, number: int, value: str, hints: Mapping[str, Number] | None = None) -> str:
         """Block ``number`` reads ``value``; returns its output. ``hints``: what the method changes inside it."""
         return self.ported(number, {"in": value}, hints)
 
-    def ported(self, number: int, reads: Mapping[str, str], hints: Mapping[str, float] | None = None) -> str:
+    def ported(self, number: int, reads: Mapping[str, str], hints: Mapping[str, Number] | None = None) -> str:
         """Block ``number`` reads one value per port, in this order; returns its output."""
         pairs = tuple((hints or {}).items())
         self._ops.append(Block(number, tuple(reads.values()), f"y{number}", tuple(reads), hints=pairs))
@@ -49,7 +52,7 @@ class Builder:
         """A sum with fixed weights."""
         return self.mix(name, sources, Constant((tuple(weights),)))
 
-    def topology(self, output: str, family: str, **settings: Setting) -> Topology:
+    def topology(self, output: str, family: str, /, **settings: Setting) -> Topology:
         """The finished topology; ``settings`` record the family's parameters."""
         return Topology(tuple(self._ops), output, self.depth, self.stem, family, tuple(settings.items()))
 

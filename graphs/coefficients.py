@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs import rule_tensors
-from graphs.errors import CompileError
+from graphs.errors import CompileError, TopologyError
 from graphs.ops.reference import without_autocast
 from graphs.plan import Plan
 from graphs.weights import (
@@ -23,6 +23,7 @@ from graphs.weights import (
     Permutations,
     Place,
     Product,
+    Shared,
     Weight,
     walk,
 )
@@ -49,33 +50,31 @@ class Coefficients(nn.Module):
         super().__init__()
         self.dim = dim
         # Rules in an order in which they can be worked out, equal ones once, and the places of each one's children.
-        self._rules: list[Weight] = []
-        self._children: list[tuple[int, ...]] = []
+        shared = Shared()
+        self._rules, self._children = shared.rules, shared.children
         self._programs: list[Matrix | _Program] = []
-        known: dict[Weight, int] = {}
         for mix in plan.mixes:
             if isinstance(mix.weight, Constant):
                 self._programs.append(mix.weight.entries)
                 continue
-            steps = []
-            mine: dict[int, int] = {}  # by identity: hashing a rule walks all of it
-            for rule in walk(mix.weight):
-                mine[id(rule)] = place = known.setdefault(rule, len(self._rules))
-                if place == len(self._rules):
-                    self._rules.append(rule)
-                    self._children.append(tuple(mine[id(child)] for child in rule.children))
-                    self._prepare(rule, place, generator)
-                steps.append(place)
-            self._programs.append(_Program(steps))
-        for mix in plan.mixes:
-            if mix.norm is not None and not hasattr(self, f"{mix.norm.name}_gain"):
-                self._learn(f"{mix.norm.name}_gain", torch.ones(dim, dtype=_dtype()), "mix")
-                if mix.norm.kind == "layer":
-                    self._learn(f"{mix.norm.name}_bias", torch.zeros(dim, dtype=_dtype()), "mix")
+            ready = len(self._rules)
+            shared.number(mix.weight)
+            for place in range(ready, len(self._rules)):
+                self._prepare(self._rules[place], place, generator)
+            self._programs.append(_Program(dict.fromkeys(map(shared.number, walk(mix.weight)))))
         self._norms = tuple(mix.norm for mix in plan.mixes)
+        for norm in dict.fromkeys(norm for norm in self._norms if norm is not None):
+            self._learn(f"{norm.name}_gain", torch.ones(dim, dtype=_dtype()), "mix")
+            if norm.kind == "layer":
+                self._learn(f"{norm.name}_bias", torch.zeros(dim, dtype=_dtype()), "mix")
 
     def _prepare(self, rule: Weight, place: int, generator: torch.Generator | None) -> None:
         """Register what a rule needs: parameters by name, fixed tensors by the rule's place."""
+        if isinstance(rule, Parameter | Generated):
+            try:
+                rule.grain.width(self.dim)
+            except TopologyError as error:
+                raise TopologyError(f"parameter {rule.name}: {error}") from error
         match rule:
             case Constant(entries=entries):
                 self._buffer(f"_fixed{place}", torch.tensor(_floats(entries), dtype=_dtype()))
@@ -149,11 +148,15 @@ class Coefficients(nn.Module):
         rule = self._norms[number]
         if rule is None:
             return value
-        gain = getattr(self, f"{rule.name}_gain")
-        if rule.kind == "layer":
-            bias = getattr(self, f"{rule.name}_bias")
-            return nn.functional.layer_norm(value, (self.dim,), gain.to(value.dtype), bias.to(value.dtype))
-        return nn.functional.rms_norm(value, (self.dim,), gain.to(value.dtype), rule_tensors.MIN_NORM)
+        gain: Tensor = getattr(self, f"{rule.name}_gain")
+        wide = torch.promote_types(value.dtype, gain.dtype)
+        with without_autocast(value):
+            if rule.kind == "layer":
+                bias: Tensor = getattr(self, f"{rule.name}_bias")
+                result = nn.functional.layer_norm(value.to(wide), (self.dim,), gain.to(wide), bias.to(wide))
+            else:
+                result = nn.functional.rms_norm(value.to(wide), (self.dim,), gain.to(wide), rule_tensors.MIN_NORM)
+        return result.to(value.dtype)
 
     def _tensor(self, rule: Weight, place: int, parts: list[Tensor], keys: Sequence[Tensor]) -> Tensor:
         match rule:
@@ -177,8 +180,7 @@ class Coefficients(nn.Module):
                 )
                 return rule_tensors.product(left, right, rule.grain)
             if isinstance(rule, Permutations):
-                mixed: Tensor = parts[0].squeeze(-2) @ self._fixed(place)
-                return torch.unflatten(mixed, -1, rule.shape)
+                return rule_tensors.permuted(parts[0], rule, self._fixed(place))
             return rule_tensors.combine(rule, parts, self.dim)
 
     def _fixed(self, place: int) -> Tensor:

@@ -1,12 +1,12 @@
 """What a plan costs, by counting: parameters, FLOPs with the wiring, tensor traffic, live values. No torch."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 from graphs.errors import TopologyError
 from graphs.plan import Plan
-from graphs.topology import Block, Mix
-from graphs.weights import Generated, Parameter, generators, parameters, walk
+from graphs.topology import Mix
+from graphs.traffic import Traffic
+from graphs.weights import Generated, Parameter, generators, walk
 
 # One forward and a backward of twice its size: the usual count of a training step.
 TRAINING_FACTOR = 3
@@ -124,39 +124,6 @@ class Backward:
 
 
 def backward_pass(plan: Plan) -> Backward:
-    """The wiring's backward pass, gathered: each source reads its consumers' gradients once.
-
-    A value with several readers costs one read per reader and one write; with a single reader through a weight
-    fixed at one its gradient is the reader's own, and costs nothing. Where the weights are learned the value is
-    read once more, and kept for it. A key is a reader with a learned weight.
-    """
-    readers: dict[str, int] = defaultdict(int)
-    learned: set[str] = set()
-    scaled: set[str] = set()
-    norms = 0
-    for op in (step.op for step in plan.steps):
-        if isinstance(op, Block):
-            for value in op.reads:
-                readers[value] += 1
-            continue
-        on, unit = op.weight.support(), op.weight.units()
-        trains = op.weight.per_token or any(True for _ in parameters(op.weight))
-        edges, multiplied = [0] * len(op.reads), [False] * len(op.reads)
-        for flags, ones in zip(on, unit, strict=True):
-            for j, (live, one) in enumerate(zip(flags, ones, strict=True)):
-                if live:
-                    edges[j] += 1
-                    multiplied[j] = multiplied[j] or not one
-        for value, count, scales in zip(op.reads, edges, multiplied, strict=True):
-            readers[value] += count
-            if scales:
-                scaled.add(value)
-                if trains:
-                    learned.add(value)
-        for value in op.keys:
-            readers[value] += 1
-            learned.add(value)
-            scaled.add(value)
-        norms += op.norm is not None
-    total = sum(count + 1 + int(value in learned) for value, count in readers.items() if count > 1 or value in scaled)
-    return Backward(total + 2 * norms, len(learned) + norms)
+    """The wiring's backward pass; :class:`graphs.traffic.Traffic` says how it is counted."""
+    count = Traffic(step.op for step in plan.steps)
+    return Backward(count.backward, count.kept)

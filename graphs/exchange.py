@@ -13,6 +13,7 @@ import networkx as nx
 
 from graphs import weights
 from graphs.errors import TopologyError
+from graphs.rules import MAX_DEPTH
 from graphs.topology import Block, Mix, Norm, Op, Topology
 
 FORMAT = "wireloom-topology-1"
@@ -108,10 +109,11 @@ def _op_from_dict(data: Any, where: str) -> Op:
 
 def _norm(data: Any, where: str) -> Norm:
     _keys(_of_type(data, dict, where), where, {"name"}, {"kind"})
-    return Norm(
-        _of_type(data["name"], str, f"{where}.name"),
-        _of_type(data.get("kind", "rms"), str, f"{where}.kind"),
-    )
+    name = _of_type(data["name"], str, f"{where}.name")
+    try:
+        return Norm(name, _of_type(data.get("kind", "rms"), str, f"{where}.kind"))
+    except TopologyError as error:
+        raise TopologyError(f"{where}: {error}") from error
 
 
 def _keys(data: dict[Any, Any], where: str, required: set[str], optional: set[str]) -> None:
@@ -163,6 +165,8 @@ def read(path: Path) -> Topology:
         raise TopologyError(f"{path}: nested too deeply to be a topology") from error
     except TopologyError as error:
         raise TopologyError(f"{path}: {error}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise TopologyError(f"{path}: not a topology ({error})") from error
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -278,6 +282,8 @@ def _from_plain(graph: "nx.DiGraph[Any]") -> Topology:
             "a plain DAG has the integer nodes 0 (stem), 1..L (blocks), L+1 (output) without a gap; "
             f"got {sorted(map(str, nodes))[:12]}"
         )
+    if last - 1 > MAX_DEPTH:
+        raise TopologyError(f"a plain DAG of {last - 1} blocks; at most {MAX_DEPTH}")
     try:
         cycle = nx.find_cycle(graph)
     except nx.NetworkXNoCycle:

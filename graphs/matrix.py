@@ -9,6 +9,7 @@ from graphs.errors import TopologyError
 from graphs.order import schedule
 from graphs.topology import Block, Topology
 from graphs.weights import Matrix, Number, evaluate
+from graphs.weights.numbers import finite
 
 Row = dict[int, Number]
 
@@ -56,5 +57,7 @@ def connection_matrix(
     result = np.zeros((topology.depth + 1, topology.depth + 1))
     for r, row in enumerate(connection_rows(topology, values, port)):
         for column, entry in row.items():
+            if not finite(entry):
+                raise TopologyError(f"the weight of output {column} in row {r} is beyond the range of floats")
             result[r, column] = float(entry)
     return result

@@ -9,11 +9,20 @@ if TYPE_CHECKING:
 def schedule(topology: "Topology") -> "tuple[Op, ...]":
     """Blocks by number, each mix just before its first reader; what nobody reads comes last.
 
-    Depends on the program alone, not on the listing order of blocks. Assumes that there is no cycle.
+    Depends on the program alone, not on the listing order of blocks. Assumes that there is no cycle. Worked out once
+    per topology.
     """
+    known: tuple[Op, ...] | None = vars(topology).get("_schedule")
+    if known is None:
+        known = vars(topology)["_schedule"] = _scheduled(topology)
+    return known
+
+
+def _scheduled(topology: "Topology") -> "tuple[Op, ...]":
+    producers = topology.producers
     order: list[Op] = []
     visited: set[int] = set()
-    output = topology.producers.get(topology.output)
+    output = producers.get(topology.output)
     roots = [*topology.blocks, *([output] if output is not None else []), *topology.mixes]
     for root in roots:
         stack: list[tuple[Op, bool]] = [(root, False)]
@@ -24,6 +33,8 @@ def schedule(topology: "Topology") -> "tuple[Op, ...]":
             elif id(op) not in visited:
                 visited.add(id(op))
                 stack.append((op, True))
-                producers = (topology.producers.get(value) for value in reversed(op.uses))
-                stack.extend((p, False) for p in producers if p is not None and id(p) not in visited)
+                for value in reversed(op.uses):
+                    producer = producers.get(value)
+                    if producer is not None and id(producer) not in visited:
+                        stack.append((producer, False))
     return tuple(order)

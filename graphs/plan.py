@@ -137,7 +137,13 @@ def _text(op: Op) -> str:
     return f"{left} = {right}" + (f"  from ({', '.join(op.keys)})" if op.keys else "")
 
 
-def _weight(weight: Weight) -> str:
+MAX_NESTED, MAX_TERMS = 4, 3  # what a line shows of a weight; what passes multiply out can be long
+
+
+def _weight(weight: Weight, inside: int = 0) -> str:
+    if inside == MAX_NESTED:
+        return ".."
+    inside += 1
     match weight:
         case Constant(entries=entries):
             if weight.shape[0] == 1 and len(entries[0]) <= 12:
@@ -146,15 +152,16 @@ def _weight(weight: Weight) -> str:
         case Parameter(name=name) | Generated(name=name) | Bernoulli(name=name):
             return name
         case Softmax(of=inner, temperature=temperature):
-            return f"softmax({_weight(inner)}{f' / {temperature:g}' if temperature != 1 else ''})"
+            return f"softmax({_weight(inner, inside)}{f' / {temperature:g}' if temperature != 1 else ''})"
         case Sum(terms=terms):
-            return f"({' + '.join(map(_weight, terms))})"
+            shown = [_weight(term, inside) for term in terms[:MAX_TERMS]]
+            return f"({' + '.join([*shown, *(['..'] if len(terms) > MAX_TERMS else [])])})"
         case Product(left=left, right=right):
-            return f"{_weight(left)} @ {_weight(right)}"
+            return f"{_weight(left, inside)} @ {_weight(right, inside)}"
         case Times(left=left, right=right):
-            return f"{_weight(left)} * {_weight(right)}"
-        case Place(of=inner, cells=cells):
-            return f"{_weight(inner)}[{len(cells)} placed]"
+            return f"{_weight(left, inside)} * {_weight(right, inside)}"
+        case Place(of=of, cells=cells):
+            return f"{_weight(of, inside)}[{len(cells)} placed]"
         case Sigmoid(of=inner, scale=scale):
-            return f"{f'{scale:g} ' if scale != 1 else ''}sigmoid({_weight(inner)})"
-    return f"{type(weight).__name__.lower()}({', '.join(map(_weight, weight.children))})"
+            return f"{f'{scale:g} ' if scale != 1 else ''}sigmoid({_weight(inner, inside)})"
+    return f"{type(weight).__name__.lower()}({', '.join(_weight(child, inside) for child in weight.children)})"

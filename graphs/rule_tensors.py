@@ -64,6 +64,14 @@ def permuted_constant(rule: Permutations) -> list[list[float]]:
     return table
 
 
+def permuted(of: Tensor, rule: Permutations, table: Tensor) -> Tensor:
+    """The mixture of permutation matrices; ``table`` is :func:`permuted_constant`."""
+    entry_axes = 0 if rule.grain == Grain() else 2 if rule.grain.full else 1
+    first = of.ndim - entry_axes - 2
+    mixed: Tensor = of.squeeze(first).movedim(first, -1) @ table
+    return torch.unflatten(mixed, -1, rule.shape).movedim((-2, -1), (first, first + 1))
+
+
 def sinkhorn(logits: Tensor, iterations: int, entry_axes: int) -> Tensor:
     """Alternate normalisation of columns, then rows, in logarithms: exp never overflows."""
     rows, columns = logits.ndim - entry_axes - 2, logits.ndim - entry_axes - 1

@@ -1,5 +1,6 @@
 """What is legal: one function and one sentence per rule. Each yields the messages of what breaks it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
@@ -42,21 +43,20 @@ def numbered_blocks(topology: "Topology") -> Iterator[str]:
             yield f"block number {number!r} is outside 1..{topology.depth}"
     names = [block.name for block in blocks]
     for what, labels in (("number", list(map(str, numbers))), ("name", names)):
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            yield f"two blocks share the {what} {twice}; give each its own"
+        for label, count in Counter(labels).items():
+            if count > 1:
+                yield f"two blocks share the {what} {label}; give each its own"
 
 
 def fed(topology: "Topology") -> Iterator[str]:
     """Every operation reads at least one value, and every value read is written or is the stem."""
     known = {topology.stem, *topology.producers}
     for op in topology.ops:
-        label = _label(op)
         if not op.reads:
-            yield f"{label} reads nothing; every block and mix needs a predecessor"
-        for value in op.uses:
+            yield f"{_label(op)} reads nothing; every block and mix needs a predecessor"
+        for value in () if known.issuperset(op.uses) else op.uses:
             if value not in known:
-                yield f"{label} reads {value!r}, which nobody writes"
+                yield f"{_label(op)} reads {value!r}, which nobody writes"
     if topology.output not in known:
         yield f"the output {topology.output!r} is written by nobody"
 
@@ -65,13 +65,18 @@ def distinct_sources(topology: "Topology") -> Iterator[str]:
     """The sources of one mix are distinct."""
     for mix in topology.mixes:
         if len(set(mix.reads)) < len(mix.reads):
-            twice = sorted({value for value in mix.reads if mix.reads.count(value) > 1})
+            twice = sorted(value for value, count in Counter(mix.reads).items() if count > 1)
             yield f"{_label(mix)} reads {', '.join(twice)} twice; add the two weights instead"
 
 
 def shapes(topology: "Topology") -> Iterator[str]:
-    """A mix of k values into m has a weight of shape (m, k); a block reads one value per port."""
+    """A mix of k values into m has a weight rule of shape (m, k); a block reads one value per port."""
+    from graphs.weights import Rule as WeightRule
+
     for mix in topology.mixes:
+        weight: object = mix.weight
+        if not isinstance(weight, WeightRule):
+            yield f"{_label(mix)} has the weight {weight!r:.80}; a weight rule was expected, such as Constant"
         if mix.weight.shape != (len(mix.writes), len(mix.reads)):
             yield (
                 f"{_label(mix)} has {len(mix.reads)} sources and {len(mix.writes)} outputs, "
@@ -87,7 +92,8 @@ def keyed(topology: "Topology") -> Iterator[str]:
     from graphs.weights import generators
 
     for mix in topology.mixes:
-        needed = 1 + max((place for rule in generators(mix.weight) for place in rule.keys), default=-1)
+        generated = generators(mix.weight) if mix.weight.per_token else ()
+        needed = 1 + max((place for rule in generated for place in rule.keys), default=-1)
         if needed > len(mix.keys):
             yield f"{_label(mix)} computes its weights from {needed} keys, but lists {len(mix.keys)}"
         if mix.keys and not needed:
@@ -96,24 +102,31 @@ def keyed(topology: "Topology") -> Iterator[str]:
 
 def normed(topology: "Topology") -> Iterator[str]:
     """A mix with a norm has one output."""
+    from graphs.topology import Norm
+
     for mix in topology.mixes:
+        norm: object = mix.norm
+        if norm is not None and not isinstance(norm, Norm):
+            yield f"{_label(mix)} has the norm {norm!r:.80}; a Norm or None was expected"
         if mix.norm is not None and len(mix.writes) != 1:
             yield f"{_label(mix)} has a norm and {len(mix.writes)} outputs; give each output a mix of its own"
 
 
 def finite_hints(topology: "Topology") -> Iterator[str]:
-    """A block's hints have names, each once, and finite numbers."""
+    """A block's hints have words for names, each once, and finite numbers."""
     from graphs.weights.numbers import finite
 
     for block in topology.blocks:
         names = [name for name, _ in block.hints]
-        if len(set(names)) < len(names):
-            yield f"{_label(block)} has the hint {next(n for n in names if names.count(n) > 1)!r} twice"
+        for name, count in Counter(names).items():
+            if count > 1:
+                yield f"{_label(block)} has the hint {name!r} twice"
         for name, value in block.hints:
-            if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float | Fraction):
-                yield f"{_label(block)} has the hint {name!r}: {value!r}; a name and a number were expected"
+            word = isinstance(name, str) and name.isidentifier()
+            if not word or isinstance(value, bool) or not isinstance(value, int | float | Fraction):
+                yield f"{_label(block)} has the hint {name!r}: {value!r:.80}; a word and a number were expected"
             elif not finite(value):
-                yield f"{_label(block)} has the hint {name}: {value!r}; a finite number was expected"
+                yield f"{_label(block)} has the hint {name}: {value!r:.80}; a finite number was expected"
 
 
 def plain_names(topology: "Topology") -> Iterator[str]:
@@ -122,9 +135,13 @@ def plain_names(topology: "Topology") -> Iterator[str]:
 
     values = [topology.stem, *(value for op in topology.ops for value in op.outputs)]
     blocks = [text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports)]
-    for text in (topology.family, *values, *blocks):
-        if not text.isprintable() or text.strip() != text or not text:
+    settings = [name for name, _ in topology.settings]
+    for text in (topology.family, *values, *blocks, *settings):
+        if not isinstance(text, str) or not text.isprintable() or text.strip() != text or not text:
             yield f"the name {text!r} is empty, has spaces at its ends or characters that cannot be printed; rename it"
+    for name, setting in topology.settings:
+        if isinstance(setting, str) and not setting.isprintable():
+            yield f"the setting {name} is {setting!r}, which has characters that cannot be printed"
 
 
 def tied_parameters(topology: "Topology") -> Iterator[str]:
@@ -132,8 +149,9 @@ def tied_parameters(topology: "Topology") -> Iterator[str]:
     from graphs.weights import Bernoulli, Generated, Parameter, walk
 
     first: dict[str, object] = {}
+    seen: set[int] = set()
     for mix in topology.mixes:
-        named = [rule for rule in walk(mix.weight) if isinstance(rule, Parameter | Generated | Bernoulli)]
+        named = [rule for rule in walk(mix.weight, seen) if isinstance(rule, Parameter | Generated | Bernoulli)]
         for rule in (*named, *([mix.norm] if mix.norm is not None else [])):
             other = first.setdefault(rule.name, rule)
             if other is not rule and other != rule:
@@ -142,6 +160,13 @@ def tied_parameters(topology: "Topology") -> Iterator[str]:
 
 def acyclic(topology: "Topology") -> Iterator[str]:
     """No value depends on itself."""
+    written = {topology.stem}
+    for op in schedule(topology):
+        if not written.issuperset(op.uses):
+            break
+        written.update(op.outputs)
+    else:
+        return  # an order in which all can run: there is no cycle to look for
     try:
         TopologicalSorter({value: op.uses for value, op in topology.producers.items()}).prepare()
     except CycleError as error:

@@ -1,8 +1,13 @@
-"""Weight matrices spelled out entry by entry, as a graph of scalar expressions with fixed ones worked out."""
+"""Weight matrices spelled out entry by entry, as a graph of scalar expressions with fixed ones worked out.
 
-from collections import defaultdict
+Only what is exact is worked out: a digest must not depend on how a machine rounds ``exp``.
+"""
+
+import functools
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import groupby
 
 from graphs.weights import (
     Bernoulli,
@@ -20,7 +25,7 @@ from graphs.weights import (
     Tanh,
     Times,
     Weight,
-    evaluate,
+    walk,
 )
 
 Entries = Callable[[int, int], int | None]  # the node of entry (i, j), or None where it is fixed at zero
@@ -43,6 +48,8 @@ class Scalars:
         self._factors: dict[int, tuple[int, ...]] = {}
         self._fine: set[int] = set()  # expressions whose entries are finer than numbers
         self._full: set[int] = set()  # of these, the ones that mix channels
+        self._share_of: dict[int, object] = {}  # the whole that a share is one part of, such as a softmax
+        self._shares: dict[object, Counter[object]] = {}  # what is known as the shares of a whole, which sum to one
 
     def node(self, colour: str) -> int:
         """A new node."""
@@ -98,17 +105,16 @@ class Scalars:
                 others += self._factors.get(node, (node,))
         if not others:
             return self.constant(fixed)
-        # Numbers come first, in any order. Weights that are finer commute too, unless one of them mixes channels.
+        # Numbers come first, in any order. Weights that are finer commute too, up to the next that mixes channels.
+        plain = sorted(node for node in others if node not in self._fine)
         fine = [node for node in others if node in self._fine]
-        ordered = len(fine) > 1 and any(node in self._full for node in fine)
-        if not ordered:
-            fine.sort()
-        others = [*sorted(node for node in others if node not in self._fine), *fine]
+        runs = [sorted(run) for _, run in groupby(fine, lambda node: node if node in self._full else None)]
+        others = [*plain, *(node for run in runs for node in run)]
         node = others[0]
         if len(others) > 1:
-            plain = len(others) - len(fine)
-            labels = ["factor" if not ordered or i < plain else f"factor {i - plain}" for i in range(len(others))]
-            children = list(zip(others, labels, strict=True))
+            children = [(node, "factor") for node in plain]
+            for i, run in enumerate(runs):
+                children += [(node, "factor" if len(runs) == 1 else f"factor {i}") for node in run]
             node = self._shared(("product", tuple(others)), "product", children)
             self._factors[node] = tuple(others)
         return self.times(fixed, node)
@@ -127,8 +133,24 @@ class Scalars:
             return {UNIT: self._constants[node]} if self._constants[node] else {}
         return self._sums.get(node, {node: Fraction(1)})
 
+    def _share(self, whole: object, keys: Sequence[object], node: int) -> int:
+        """``node`` as one of the shares, known by ``keys``, that sum to one."""
+        self._share_of[node] = whole
+        self._shares.setdefault(whole, Counter(keys))
+        return node
+
+    def _gathered(self, parts: dict[int, Fraction]) -> dict[int, Fraction]:
+        """Shares that are all there, equally often, are that number: streams that are copies may be mixed at will."""
+        for whole in dict.fromkeys(self._share_of[part] for part in parts if part in self._share_of):
+            members = {self._known.get(key, UNIT): count for key, count in self._shares[whole].items()}
+            factors = {parts.get(node, 0) / Fraction(count) if node != UNIT else 0 for node, count in members.items()}
+            if len(factors) == 1 and (factor := factors.pop()):
+                parts = {part: own for part, own in parts.items() if part not in members}
+                parts[UNIT] = parts.get(UNIT, Fraction(0)) + factor
+        return parts
+
     def _combination(self, parts: dict[int, Fraction]) -> int:
-        parts = {part: factor for part, factor in sorted(parts.items()) if factor}
+        parts = {part: factor for part, factor in sorted(self._gathered(parts).items()) if factor}
         if not parts.keys() - {UNIT}:
             return self.constant(parts.get(UNIT, Fraction(0)))
         if list(parts.values()) == [1]:
@@ -164,7 +186,13 @@ class Scalars:
 
     def entries(self, weight: Weight, keys: Sequence[int] = ()) -> Entries:
         """A function that gives the node of each entry of ``weight``; ``keys`` are the nodes of the mix's keys."""
-        inner = [self.entries(child, keys) for child in weight.children]
+        known: dict[int, Entries] = {}
+        for rule in walk(weight):
+            inner = [known[id(child)] for child in rule.children]
+            known[id(rule)] = functools.cache(self._entries(rule, inner, keys))
+        return known[id(weight)]
+
+    def _entries(self, weight: Weight, inner: list[Entries], keys: Sequence[int]) -> Entries:
         match weight:
             case Constant(entries=entries):
                 return lambda i, j: self.constant(Fraction(entries[i][j])) if entries[i][j] else None
@@ -223,50 +251,50 @@ class Scalars:
         A map that starts ``normal`` is told from its likes by nothing but where it is used.
         """
         name = weight.name
-        read = [keys[place] for place in weight.keys]
+        read = tuple(keys[place] for place in weight.keys)
         traits = f"norm {weight.norm} gain {weight.gain} start {weight.start} group {weight.group}"
-        gains = [
-            self._shared(("gain", name, 0 if weight.each else place), "parameter gain", [])
-            for place in range(len(read) if weight.gain else 0)
-        ]
 
-        def slices(owner: object, inputs: list[tuple[int, int]]) -> list[tuple[int, str]]:
-            """One learned vector per key it is applied to, with the key's gain."""
-            found = []
-            for place, key in inputs:
-                vector = self._shared((*_tuple(owner), "vector", place), f"parameter vector {traits}", [])
-                gain = [(gains[place], "gain")] if gains else []
-                applied = self._shared((*_tuple(owner), place, key), "applied", [(vector, "by"), (key, "to"), *gain])
-                found.append((applied, "part"))
-            return found
+        def applied(owner: tuple[object, ...], place: int) -> tuple[int, str]:
+            """A learned vector of ``owner``, the one for this place, applied to the key there."""
+            vector = self._shared(("vector", *owner, place), f"parameter vector {traits}", [])
+            children = [(vector, "by"), (read[place], "to")]
+            if weight.gain:
+                gain = ("gain", name, 0 if weight.each else place)
+                children.append((self._shared(gain, "parameter gain", []), "gain"))
+            return self._shared(("applied", *owner, place, read[place]), "applied", children), "part"
 
-        def entry(i: int, j: int) -> int:
-            if weight.each:
-                children = slices(("generated", name, i), [(0, read[j])])
-                return self._learned(("generated", name, i, j, read[j]), "generated each", weight.grain, children)
-            inputs = list(enumerate(read))
-            key = ("generated", name, tuple(read))
+        def each(i: int, j: int) -> int:
+            # One vector for all keys, so that columns of one key are one expression.
+            vector = self._shared(("vector", name, i), f"parameter vector {traits}", [])
+            children = [(vector, "by"), (read[j], "to")]
+            if weight.gain:
+                children.append((self._shared(("gain", name), "parameter gain", []), "gain"))
+            return self._learned(("generated", name, i, read[j]), "generated each", weight.grain, children)
+
+        def together(i: int, j: int) -> int:
             if weight.hidden:
-                layer = self._shared(key, f"hidden {weight.hidden} {traits}", slices(key, inputs))
-                last = self._shared((name, "last", i, j), f"parameter last {traits}", [])
+                parts = [applied((name,), place) for place in range(len(read))]
+                layer = self._shared(("hidden", name, read), f"hidden {weight.hidden} {traits}", parts)
+                last = self._shared(("last", name, i, j), f"parameter last {traits}", [])
                 children = [(layer, "layer"), (last, "by")]
             else:
-                children = slices((*key[:2], i, j), inputs)
-            group = self._shared((*key, "group"), f"read together {traits}", [(node, "key") for node in read])
-            return self._learned((*key, i, j), "generated", weight.grain, [*children, (group, "group")])
+                children = [applied((name, i, j), place) for place in range(len(read))]
+            group = self._shared(("together", name, read), f"read together {traits}", [(key, "key") for key in read])
+            children.append((group, "group"))
+            return self._learned(("generated", name, i, j, read), "generated", weight.grain, children)
 
-        return entry
+        return each if weight.each else together
 
     def _pointwise(self, weight: Sigmoid | Tanh, inner: Entries) -> Entries:
-        colour = f"sigmoid scale {Fraction(weight.scale)}" if isinstance(weight, Sigmoid) else "tanh"
+        name = type(weight).__name__.lower()
+        scale = Fraction(weight.scale) if isinstance(weight, Sigmoid) else Fraction(1)
+        at_zero = Fraction(1, 2) if isinstance(weight, Sigmoid) else Fraction(0)
 
-        def entry(i: int, j: int) -> int | None:
+        def entry(i: int, j: int) -> int:
             node = self._logit(inner(i, j))
-            fixed = self._constants.get(node)
-            if fixed is not None:
-                value = type(weight)(Constant(((fixed,),)), *((weight.scale,) if isinstance(weight, Sigmoid) else ()))
-                return self.constant(Fraction(evaluate(value)[0][0]))
-            return self._shared((colour, node), colour, [(node, "of")])
+            if self._constants.get(node) == 0:
+                return self.constant(scale * at_zero)
+            return self.times(scale, self._shared((name, node), name, [(node, "of")]))
 
         return entry
 
@@ -274,19 +302,26 @@ class Scalars:
         m, k = weight.shape
         temperature = Fraction(weight.temperature)
 
+        @functools.cache
+        def line(place: int) -> tuple[int, ...]:
+            along = [(place, h) for h in range(k)] if weight.over == "sources" else [(h, place) for h in range(m)]
+            return tuple(self._logit(inner(*cell)) for cell in along)
+
+        @functools.cache
+        def group(place: int) -> int:
+            return self._shared(
+                ("group", tuple(sorted(line(place)))), "softmax group", [(n, "logit") for n in line(place)]
+            )
+
         def entry(i: int, j: int) -> int:
-            along = [(i, h) for h in range(k)] if weight.over == "sources" else [(h, j) for h in range(m)]
-            logits = [self._logit(inner(*cell)) for cell in along]
-            own = self._logit(inner(i, j))
-            if len(logits) == 1:
-                return self.constant(Fraction(1))
-            fixed = [self._constants.get(node) for node in logits]
-            if fixed.count(fixed[0]) == len(fixed) and fixed[0] is not None:
-                return self.constant(Fraction(1, len(fixed)))
-            group_key = tuple(sorted(logits))
-            group = self._shared(("group", group_key), "softmax group", [(node, "logit") for node in logits])
-            colour = f"softmax temperature {temperature}"
-            return self._shared(("softmax", group, own, temperature), colour, [(group, "group"), (own, "logit")])
+            place, own = (i, j) if weight.over == "sources" else (j, i)
+            logits = line(place)
+            if len(set(logits)) == 1:  # equal for ever
+                return self.constant(Fraction(1, len(logits)))
+            children = [(group(place), "group"), (logits[own], "logit")]
+            keys = [("softmax", group(place), logit, temperature) for logit in logits]
+            node = self._shared(keys[own], f"softmax temperature {temperature}", children)
+            return self._share((group(place), temperature), keys, node)
 
         return entry
 
@@ -294,23 +329,30 @@ class Scalars:
         """Rows and columns may be permuted, so each is a node that its logits hang on."""
         n = weight.shape[0]
 
-        def entry(i: int, j: int) -> int | None:
-            logits = [[self._logit(inner(a, b)) for b in range(n)] for a in range(n)]
-            if all(node in self._constants for row in logits for node in row):
-                value = Sinkhorn(
-                    Constant(tuple(tuple(self._constants[n] for n in r) for r in logits)), weight.iterations
-                )
-                return self.constant(Fraction(evaluate(value)[i][j]))
-            key = ("sinkhorn", weight.iterations, tuple(map(tuple, logits)))
+        @functools.cache
+        def spelled() -> tuple[int, list[int]] | None:
+            """The whole and its cells; None where all logits are equal for ever."""
+            logits = tuple(self._logit(inner(a, b)) for a in range(n) for b in range(n))
+            if len(set(logits)) == 1:
+                return None
+            key = ("sinkhorn", weight.iterations, logits)
             rows = [self._shared((*key, "row", a), "sinkhorn row", []) for a in range(n)]
             columns = [self._shared((*key, "column", b), "sinkhorn column", []) for b in range(n)]
             cells = []
-            for a, row in enumerate(logits):
-                for b, node in enumerate(row):
-                    children = [(node, "logit"), (rows[a], "row"), (columns[b], "column")]
-                    cells.append((self._shared((*key, "cell", a, b), "sinkhorn cell", children), "cell"))
-            group = self._shared((*key, "group"), f"sinkhorn {weight.iterations}", cells)
-            return self._shared((*key, i, j), "sinkhorn entry", [(group, "group"), (cells[i * n + j][0], "own")])
+            for place, node in enumerate(logits):
+                children = [(node, "logit"), (rows[place // n], "row"), (columns[place % n], "column")]
+                cells.append(self._shared((*key, "cell", place), "sinkhorn cell", children))
+            whole = self._shared((*key, "group"), f"sinkhorn {weight.iterations}", [(cell, "cell") for cell in cells])
+            return whole, cells
+
+        def entry(i: int, j: int) -> int:
+            known = spelled()
+            if known is None:
+                return self.constant(Fraction(1, n))
+            whole, cells = known
+            children = [(whole, "group"), (cells[i * n + j], "own")]
+            node = self._shared(("entry", whole, i, j), "sinkhorn entry", children)
+            return self._share((whole, i), [("entry", whole, i, b) for b in range(n)], node)  # rows are divided last
 
         return entry
 
@@ -353,7 +395,3 @@ class Scalars:
             return self.sum(nodes) if nodes else None
 
         return entry
-
-
-def _tuple(owner: object) -> tuple[object, ...]:
-    return owner if isinstance(owner, tuple) else (owner,)

@@ -60,8 +60,8 @@ def _parameters(family: Callable[..., Topology]) -> str:
 
 def equation(family: Callable[..., Topology]) -> str:
     """The first code literal with an equals sign in a family's docstring."""
-    found = re.search(r"``([^`]*=[^`]*)``", inspect.getdoc(family) or "")
-    return " ".join(found.group(1).split()) if found else ""
+    literals = re.findall(r"``(.*?)``", inspect.getdoc(family) or "", re.DOTALL)
+    return next((" ".join(text.split()) for text in literals if re.search(r"(?<![<>])=", text)), "")
 
 
 def _source(family: Callable[..., Topology]) -> str:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from graphs.errors import TopologyError
-from graphs.weights import Constant, Number, Weight, checked_name
+from graphs.weights import Constant, Number, Parameter, Weight, checked_name, walk
 
 if TYPE_CHECKING:
     import networkx as nx
     import numpy as np
 
 Setting = bool | int | float | str
+
+
+def _hint_name(hint: tuple[str, Number]) -> str:
+    return str(hint[0])
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Block:
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", tuple(self.reads))
         object.__setattr__(self, "ports", tuple(self.ports))
-        object.__setattr__(self, "hints", tuple(sorted((name, value) for name, value in self.hints)))
+        object.__setattr__(self, "hints", tuple(sorted(map(tuple, self.hints), key=_hint_name)))
         if not self.name:
             object.__setattr__(self, "name", f"block{self.number}")
 
@@ -101,6 +105,22 @@ class Mix:
     @property
     def outputs(self) -> tuple[str, ...]:
         return self.writes
+
+    @cached_property
+    def columns(self) -> tuple[tuple[int, bool], ...]:
+        """For each source how many outputs read it, and whether any of them multiplies it."""
+        on, unit = self.weight.support(), self.weight.units()
+        if len(on) == 1:
+            return tuple((int(live), live and not one) for live, one in zip(on[0], unit[0], strict=True))
+        return tuple(
+            (sum(live), any(a and not b for a, b in zip(live, one, strict=True)))
+            for live, one in zip(zip(*on, strict=True), zip(*unit, strict=True), strict=True)
+        )
+
+    @cached_property
+    def trains(self) -> bool:
+        """Whether any of its weights is learned or computed."""
+        return self.weight.per_token or any(isinstance(rule, Parameter) for rule in walk(self.weight))
 
 
 Op = Block | Mix

@@ -25,7 +25,8 @@ OWNERS = {
     "matplotlib": {"graphs/draw.py", "nas/plots.py"},
     "safetensors": {"trainers/checkpoint.py"},
     "typer": {"nas/cli.py"},
-    "networkx": {"graphs/exchange.py", "graphs/topology.py"},  # the second for a type alone
+    # The second for a type alone, the third for the generators of random graphs.
+    "networkx": {"graphs/exchange.py", "graphs/topology.py", "graphs/families/random_graphs.py"},
     "sklearn": {"trainers/data.py"},
     "triton": set(),
 }

@@ -1,6 +1,6 @@
 """Free wiring: a chain of blocks with any set of extra edges."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from graphs.builder import Builder
 from graphs.errors import TopologyError
@@ -8,16 +8,18 @@ from graphs.topology import Topology
 from graphs.weights import Parameter
 
 
-def wiring(depth: int, *, edges: Sequence[tuple[int, int]] = (), learned: bool = False) -> Topology:
+def wiring(depth: int, *, edges: Collection[tuple[int, int]] = (), learned: bool = False) -> Topology:
     """A chain 0, 1, .., L, L+1 (0 the stem, L+1 the output) with extra ``edges`` ``(i, j)``, ``j - i >= 2``.
 
-    A node reads the sum of its predecessors' outputs; with ``learned`` every edge into a node of several
-    predecessors has a weight, started at one. All edges together are the residual network, the edges into L+1
-    alone are ``to_output``.
+    A node reads the sum of its predecessors' outputs, ``u_j = sum_i w_ij y_i``; with ``learned`` every edge into a
+    node of several predecessors has a weight, started at one, and otherwise all weights are one. All edges together
+    are the residual network, the edges into L+1 alone are ``to_output``.
 
     Source: the general form of RandWire, arXiv 1904.01569, with its chain kept.
     """
     build = Builder(depth)
+    if not isinstance(edges, Collection):
+        raise TopologyError(f"edges is {edges!r}; a list of pairs of node numbers was expected, such as [(0, 2)]")
     incoming: dict[int, set[int]] = {node: {node - 1} for node in range(1, depth + 2)}
     for edge in edges:
         i, j = _checked(edge, depth)
@@ -56,5 +58,5 @@ def _checked(edge: Sequence[int], depth: int) -> tuple[int, int]:
     return i, j
 
 
-def _text(edges: Sequence[tuple[int, int]]) -> str:
+def _text(edges: Collection[tuple[int, int]]) -> str:
     return " ".join(f"{i}-{j}" for i, j in sorted(tuple(edge) for edge in edges))

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from graphs.errors import CompileError
+from graphs.errors import CompileError, TopologyError
 from graphs.ops import reference
 from graphs.weights import SCALAR, Grain, Matrix
 
@@ -51,7 +51,7 @@ def mix(
             )
         return engine(sources, weight, grain)
     axes = 2 + (0 if grain == SCALAR else 2 if grain.full else 1)
-    entry = () if grain == SCALAR else (grain.width(shape[-1]),) * (axes - 2)
+    entry = () if grain == SCALAR else (_parts(grain, shape),) * (axes - 2)
     given = tuple(weight.shape)
     fits = len(given) >= axes and given[1 - axes] == len(sources) and given[len(given) - axes + 2 :] == entry
     if not fits:
@@ -63,3 +63,12 @@ def mix(
             f"a weight per token has the leading shape {tuple(shape[:-1])} of its sources; got {tuple(leading)}"
         )
     return engine(sources, weight, grain)
+
+
+def _parts(grain: Grain, shape: torch.Size) -> int:
+    if not shape:
+        raise CompileError(f"sources of shape () have no channels, which a {grain} weight looks at")
+    try:
+        return grain.width(shape[-1])
+    except TopologyError as error:
+        raise CompileError(f"sources of shape {tuple(shape)}: {error}") from error

@@ -3,11 +3,17 @@
 from collections.abc import Callable
 
 from graphs.passes.canonicalise import canonicalise as canonicalise
+from graphs.passes.defer import defer as defer
+from graphs.passes.factor import factor as factor
 from graphs.passes.fold import fold as fold
+from graphs.passes.forms import forms as forms
+from graphs.passes.group import group as group
+from graphs.passes.history import to_history as to_history
 from graphs.passes.prune import prune as prune
+from graphs.passes.streams import to_streams as to_streams
 from graphs.topology import Topology
 
 Pass = Callable[[Topology], Topology]
 
 # What lower() runs, in order. Legality is checked by construction of each result.
-PIPELINE: tuple[Pass, ...] = (prune, fold, prune, canonicalise)
+PIPELINE: tuple[Pass, ...] = (prune, fold, prune, factor, fold, defer, forms, group, prune, canonicalise)

@@ -26,10 +26,11 @@ def fold(topology: Topology) -> Topology:
     alias: dict[str, str] = {}
     inline: dict[str, Terms] = {}
     ops: list[Op] = []
-    for op in schedule(topology):
+    order = schedule(topology)
+    for op in order:
         if isinstance(op, Block):
             reads = tuple(alias.get(value, value) for value in op.reads)
-            ops.append(replace(op, reads=reads))
+            ops.append(op if reads == op.reads else replace(op, reads=reads))
             continue
         mix = _composed(op, alias, inline)
         ops.append(mix)
@@ -41,11 +42,15 @@ def fold(topology: Topology) -> Topology:
                 elif terms and readers[value] == 1 and value in read_by_mix:
                     inline[value] = terms
     # What is no longer read stays listed here; prune removes it.
-    return topology.with_ops(tuple(ops), alias.get(topology.output, topology.output))
+    output = alias.get(topology.output, topology.output)
+    same = output == topology.output and all(new is old for new, old in zip(ops, order, strict=True))
+    return topology if same else topology.with_ops(tuple(ops), output)
 
 
 def _composed(mix: Mix, alias: dict[str, str], inline: dict[str, Terms]) -> Mix:
     """``mix`` reading through aliases and inlined values, its sources distinct."""
+    if alias.keys().isdisjoint(mix.uses) and inline.keys().isdisjoint(mix.reads):
+        return mix
     fixed = isinstance(mix.weight, Constant)
     rows: list[Terms] = []  # how each old source reads in new ones
     for value in mix.reads:
@@ -55,11 +60,9 @@ def _composed(mix: Mix, alias: dict[str, str], inline: dict[str, Terms]) -> Mix:
             rows.append(inline[value])
         else:
             rows.append({value: 1})
-    sources = list(dict.fromkeys(source for row in rows for source in row))
+    sources = tuple(dict.fromkeys(source for row in rows for source in row))
     keys = tuple(alias.get(value, value) for value in mix.keys)
-    if tuple(sources) == mix.reads:
-        return replace(mix, keys=keys)
-    entries = tuple(tuple(row.get(source, 0) for source in sources) for row in rows)
-    if entries == tuple(tuple(int(i == j) for j in range(len(rows))) for i in range(len(rows))):
-        return replace(mix, reads=tuple(sources), keys=keys)
-    return replace(mix, reads=tuple(sources), weight=multiply(mix.weight, Constant(entries)), keys=keys)
+    if len(sources) == len(rows) and all(row == {source: 1} for row, source in zip(rows, sources, strict=True)):
+        return replace(mix, reads=sources, keys=keys)
+    spread = Constant(tuple(tuple(row.get(source, 0) for source in sources) for row in rows))
+    return replace(mix, reads=sources, weight=multiply(mix.weight, spread), keys=keys)

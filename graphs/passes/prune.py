@@ -14,20 +14,26 @@ def prune(topology: Topology) -> Topology:
     """
     live = {topology.output}
     kept: list[Op] = []
-    for op in reversed(schedule(topology)):
+    order = schedule(topology)
+    for op in reversed(order):
         if not live.intersection(op.outputs):
             continue
         if isinstance(op, Mix):
             op = _trimmed(op, live, topology.stem)
         live.update(op.uses)
         kept.append(op)
-    return topology.with_ops(tuple(reversed(kept)))
+    kept.reverse()
+    same = len(kept) == len(order) and all(new is old for new, old in zip(kept, order, strict=True))
+    return topology if same else topology.with_ops(tuple(kept))
 
 
 def _trimmed(mix: Mix, live: set[str], stem: str) -> Mix:
-    edges = support(mix.weight)
     rows = [i for i, value in enumerate(mix.writes) if value in live]
-    columns = [j for j in range(len(mix.reads)) if any(edges[i][j] for i in rows)]
+    if len(rows) == len(mix.writes):
+        columns = [j for j, (edges, _) in enumerate(mix.columns) if edges]
+    else:
+        on = support(mix.weight)
+        columns = [j for j in range(len(mix.reads)) if any(on[i][j] for i in rows)]
     if not columns:  # zero throughout: it takes its shape from the stem, so that no block runs for nothing
         return replace(
             mix, reads=(stem,), writes=tuple(mix.writes[i] for i in rows), weight=Constant(((0,),) * len(rows)), keys=()

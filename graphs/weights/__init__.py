@@ -12,10 +12,12 @@ from graphs.weights.algebra import Product as Product
 from graphs.weights.algebra import Sum as Sum
 from graphs.weights.algebra import Times as Times
 from graphs.weights.algebra import beside as beside
+from graphs.weights.algebra import moved as moved
 from graphs.weights.algebra import multiply as multiply
 from graphs.weights.algebra import pick as pick
 from graphs.weights.algebra import place as place
 from graphs.weights.algebra import stacked as stacked
+from graphs.weights.algebra import summed as summed
 from graphs.weights.algebra import transpose as transpose
 from graphs.weights.functions import Axis as Axis
 from graphs.weights.functions import Permutations as Permutations
@@ -44,6 +46,7 @@ from graphs.weights.rule import Rule as Rule
 from graphs.weights.rule import evaluate as evaluate
 from graphs.weights.rule import support as support
 from graphs.weights.rule import walk as walk
+from graphs.weights.shared import Shared as Shared
 from graphs.weights.text import from_dict as from_dict
 from graphs.weights.text import number as number
 from graphs.weights.text import number_text as number_text

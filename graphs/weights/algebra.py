@@ -33,18 +33,30 @@ class Sum(Rule):
         return tuple(tuple(map(sum, zip(*rows, strict=True))) for rows in zip(*parts, strict=True))
 
     def support(self) -> Flags:
-        parts = [term.support() for term in self.terms]
-        return tuple(tuple(map(any, zip(*rows, strict=True))) for rows in zip(*parts, strict=True))
+        return tuple(tuple(map(bool, row)) for row in self._tally()[0])
 
     def units(self) -> Flags:
         """An entry that one term alone can reach, at one."""
-        on = [term.support() for term in self.terms]
-        unit = [term.units() for term in self.terms]
-        m, k = self.shape
         return tuple(
-            tuple(sum(part[i][j] for part in on) == 1 and any(part[i][j] for part in unit) for j in range(k))
-            for i in range(m)
+            tuple(count == 1 and one == 1 for count, one in zip(*rows, strict=True))
+            for rows in zip(*self._tally(), strict=True)
         )
+
+    def _tally(self) -> tuple[list[list[int]], list[list[int]]]:
+        """How many terms can reach each entry, and how many of these are fixed at one or minus one."""
+        m, k = self.shape
+        reached, ones = ([[0] * k for _ in range(m)] for _ in range(2))
+        for term in self.terms:
+            if isinstance(term, Place):  # many placements add up to one wide matrix: look at what they touch alone
+                on, unit, cells = term.of.support(), term.of.units(), term.cells
+            else:
+                on, unit = term.support(), term.units()
+                cells = tuple((i, j, i, j) for i in range(m) for j in range(k))
+            for i, j, a, b in cells:
+                if on[a][b]:
+                    reached[i][j] += 1
+                    ones[i][j] += unit[a][b]
+        return reached, ones
 
 
 @dataclass(frozen=True)
@@ -70,12 +82,28 @@ class Product(Rule):
         return matmul(*parts)
 
     def support(self) -> Flags:
-        columns = [{j for j, on in enumerate(row) if on} for row in self.right.support()]
+        return tuple(tuple(count > 0 for count, _ in row) for row in self._tally())
+
+    def units(self) -> Flags:
+        """An entry that is one product alone, of two that are fixed at one or minus one."""
+        return tuple(tuple(entry == (1, 1) for entry in row) for row in self._tally())
+
+    def _tally(self) -> list[list[tuple[int, int]]]:
+        """How many products can reach each entry, and how many of these are fixed at one or minus one."""
+        inner = [
+            [(j, one) for j, (on, one) in enumerate(zip(*flags, strict=True)) if on]
+            for flags in zip(self.right.support(), self.right.units(), strict=True)
+        ]
         rows = []
-        for row in self.left.support():
-            on = set[int]().union(*(columns[h] for h, live in enumerate(row) if live))
-            rows.append(tuple(j in on for j in range(self.shape[1])))
-        return tuple(rows)
+        for flags in zip(self.left.support(), self.left.units(), strict=True):
+            reached, ones = [0] * self.shape[1], [0] * self.shape[1]
+            for h, (on, one) in enumerate(zip(*flags, strict=True)):
+                if on:
+                    for j, other in inner[h]:
+                        reached[j] += 1
+                        ones[j] += one and other
+            rows.append(list(zip(reached, ones, strict=True)))
+        return rows
 
 
 @dataclass(frozen=True)
@@ -125,12 +153,13 @@ class Place(Rule):
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(self.size))
         object.__setattr__(self, "cells", tuple(sorted(map(tuple, self.cells))))
-        (m, k), (rows, columns) = self.size, self.of.shape
-        if m < 1 or k < 1 or len({cell[:2] for cell in self.cells}) < len(self.cells):
+        m, k = self.size
+        i, j, a, b = zip(*self.cells, strict=True) if self.cells else ((),) * 4
+        if m < 1 or k < 1 or len(set(zip(i, j, strict=True))) < len(self.cells):
             raise TopologyError(f"a placement of shape {self.size} with two entries for one place, or none at all")
-        for i, j, a, b in self.cells:
-            if not (0 <= i < m and 0 <= j < k and 0 <= a < rows and 0 <= b < columns):
-                raise TopologyError(f"a placement of entry {(a, b)} of {self.of.shape} at {(i, j)} of {self.size}")
+        for places, length in zip((i, j, a, b), (m, k, *self.of.shape), strict=True):
+            if places and not (min(places) >= 0 and max(places) < length):
+                raise TopologyError(f"a placement of entries of {self.of.shape} in {self.size}: {self.cells!r:.80}")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -160,8 +189,11 @@ class Place(Rule):
         return tuple(map(tuple, rows))
 
 
-def _moved(weight: Rule, shape: tuple[int, int], cells: Sequence[Cell]) -> Rule:
-    """:class:`Place`, worked out where it can be: entries of constants, placements of placements."""
+def moved(weight: Rule, shape: tuple[int, int], cells: Sequence[Cell]) -> Rule:
+    """:class:`Place`, worked out where it can be: entries of constants, placements of placements.
+
+    ``cells`` holds (i, j, a, b): entry (i, j) of the result is entry (a, b) of ``weight``.
+    """
     if isinstance(weight, Constant):
         rows: list[list[Number]] = [[0] * shape[1] for _ in range(shape[0])]
         for i, j, a, b in cells:
@@ -183,7 +215,7 @@ def pick(weight: Rule, rows: Sequence[int] | None = None, columns: Sequence[int]
     rows = range(weight.shape[0]) if rows is None else rows
     columns = range(weight.shape[1]) if columns is None else columns
     cells = [(i, j, a, b) for i, a in enumerate(rows) for j, b in enumerate(columns)]
-    return _moved(weight, (len(rows), len(columns)), cells)
+    return moved(weight, (len(rows), len(columns)), cells)
 
 
 def place(
@@ -192,25 +224,25 @@ def place(
     """A matrix of zeros with ``weight`` at these rows and columns (None: from the first on)."""
     rows = range(weight.shape[0]) if rows is None else rows
     columns = range(weight.shape[1]) if columns is None else columns
-    return _moved(weight, shape, [(i, j, a, b) for a, i in enumerate(rows) for b, j in enumerate(columns)])
+    return moved(weight, shape, [(i, j, a, b) for a, i in enumerate(rows) for b, j in enumerate(columns)])
 
 
 def transpose(weight: Rule) -> Rule:
     """Rows and columns exchanged."""
     m, k = weight.shape
-    return _moved(weight, (k, m), [(j, i, i, j) for i in range(m) for j in range(k)])
+    return moved(weight, (k, m), [(j, i, i, j) for i in range(m) for j in range(k)])
 
 
 def beside(*weights: Rule) -> Rule:
     """Rules of as many rows put next to each other."""
     width = sum(weight.shape[1] for weight in weights)
-    return _laid([place(w, (w.shape[0], width), columns=r) for w, r in _ranges(weights, 1)])
+    return summed([place(w, (w.shape[0], width), columns=r) for w, r in _ranges(weights, 1)])
 
 
 def stacked(*weights: Rule) -> Rule:
     """Rules of as many columns put below each other."""
     height = sum(weight.shape[0] for weight in weights)
-    return _laid([place(w, (height, w.shape[1]), rows=r) for w, r in _ranges(weights, 0)])
+    return summed([place(w, (height, w.shape[1]), rows=r) for w, r in _ranges(weights, 0)])
 
 
 def _ranges(weights: Sequence[Rule], axis: int) -> list[tuple[Rule, range]]:
@@ -221,7 +253,8 @@ def _ranges(weights: Sequence[Rule], axis: int) -> list[tuple[Rule, range]]:
     return found
 
 
-def _laid(parts: list[Rule]) -> Rule:
+def summed(parts: Sequence[Rule]) -> Rule:
+    """The sum of rules of one shape, worked out where they are constant."""
     constants = [part.entries for part in parts if isinstance(part, Constant)]
     others = [part for part in parts if not isinstance(part, Constant)]
     if not constants:
@@ -239,12 +272,12 @@ def multiply(left: Rule, right: Rule) -> Rule:
         return Constant(matmul(left.entries, right.entries))
     if isinstance(left, Constant) and (cells := _selection(left.entries)) is not None:
         m, k = left.shape[0], right.shape[1]
-        return _moved(right, (m, k), [(i, j, h, j) for i, h in cells for j in range(k)])
+        return moved(right, (m, k), [(i, j, h, j) for i, h in cells for j in range(k)])
     if isinstance(right, Constant):
         cells = _selection(tuple(zip(*right.entries, strict=True)))
         if cells is not None:
             m, k = left.shape[0], right.shape[1]
-            return _moved(left, (m, k), [(i, j, i, h) for j, h in cells for i in range(m)])
+            return moved(left, (m, k), [(i, j, i, h) for j, h in cells for i in range(m)])
     return Product(left, right)
 
 

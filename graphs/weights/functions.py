@@ -8,7 +8,7 @@ from typing import Literal
 
 from graphs.errors import TopologyError
 from graphs.weights.leaves import checked_positive
-from graphs.weights.numbers import Flags, Matrix, Number, full
+from graphs.weights.numbers import Flags, Matrix, Number
 from graphs.weights.rule import Rule, Values
 
 Axis = Literal["sources", "destinations"]
@@ -120,13 +120,16 @@ class Sinkhorn(_Function):
         size = len(parts[0])
         if len({entry for row in parts[0] for entry in row}) == 1:
             return ((Fraction(1, size),) * size,) * size
-        top = max(entry for row in parts[0] for entry in row)
-        rows = [[math.exp(entry - top) for entry in row] for row in parts[0]]
-        for _ in range(self.iterations):
-            sums = [math.fsum(column) for column in zip(*rows, strict=True)]
-            rows = [[entry / total for entry, total in zip(row, sums, strict=True)] for row in rows]
-            rows = [[entry / math.fsum(row) for entry in row] for row in rows]
-        return tuple(map(tuple, rows))
+        logits = [[float(entry) for entry in row] for row in parts[0]]  # logarithms throughout: no line sums to zero
+        for _ in range(2 * self.iterations):
+            logits = [list(column) for column in zip(*logits, strict=True)]
+            logits = [[entry - _log_sum_exp(line) for entry in line] for line in logits]
+        return tuple(tuple(map(math.exp, row)) for row in logits)
+
+
+def _log_sum_exp(line: list[float]) -> float:
+    top = max(line)
+    return top + math.log(math.fsum(math.exp(entry - top) for entry in line))
 
 
 @dataclass(frozen=True)
@@ -164,4 +167,5 @@ class Permutations(_Function):
         return tuple(tuple(sum(row[s] for s in self.members(i, j)) for j in range(n)) for i in range(n))
 
     def support(self) -> Flags:
-        return full(True, self.shape)
+        n, on = self.size, self.of.support()[0]
+        return tuple(tuple(any(on[s] for s in self.members(i, j)) for j in range(n)) for i in range(n))

@@ -1,5 +1,7 @@
 """How finely a weight looks at the channels of a hidden state."""
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,7 +21,8 @@ class Grain:
     full: bool = False
 
     def __post_init__(self) -> None:
-        if self.parts is not None and (isinstance(self.parts, bool) or not self.parts >= 1):
+        whole = isinstance(self.parts, int) and not isinstance(self.parts, bool)
+        if self.parts is not None and not (whole and self.parts >= 1):
             raise TopologyError(f"a grain of {self.parts!r} parts; at least 1, or none for one part per channel")
         if self.parts == 1 and self.full:  # a 1 x 1 matrix is a scalar
             object.__setattr__(self, "full", False)
@@ -54,7 +57,7 @@ class Grain:
             if text in named:
                 return named[text]
             kind, _, parts = text.partition(" ")
-            if kind in ("fraction", "parts") and parts.isdecimal() and 1 <= int(parts) <= 10**6:
+            if kind in ("fraction", "parts") and re.fullmatch("[1-9][0-9]{0,5}", parts):
                 return cls(int(parts), kind == "fraction")
         raise TopologyError(f"grain {text!r:.80}; one of scalar, channel, matrix, 'fraction N', 'parts N' was expected")
 
@@ -66,15 +69,6 @@ MATRIX = Grain(None, full=True)
 
 def join(grains: Iterable[Grain]) -> Grain:
     """The coarsest grain that can hold entries of all of these."""
-    parts: int | None = 1
-    mixes = False
-    for grain in grains:
-        mixes = mixes or grain.full
-        if parts is not None and grain.parts is not None:
-            low, high = sorted((parts, grain.parts))
-            if high % low:
-                raise TopologyError(f"weights of {low} and of {high} parts in one rule; one must divide the other")
-            parts = high
-        else:
-            parts = None
-    return Grain(parts, mixes)
+    every = list(grains)
+    parts = [grain.parts for grain in every if grain.parts is not None]
+    return Grain(math.lcm(*parts) if len(parts) == len(every) else None, any(grain.full for grain in every))

@@ -16,9 +16,15 @@ Norm = Literal["none", "rms", "layer"]
 
 def checked_name(name: str) -> str:
     """``name`` if it can name a parameter."""
-    if not name.isidentifier() or name.startswith("_"):
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
         raise TopologyError(f"parameter name {name!r} is not a word of letters, digits and _ that starts with a letter")
     return name
+
+
+def checked_group(name: str, group: str) -> None:
+    """TopologyError where ``group`` is no name of an optimiser group."""
+    if not isinstance(group, str) or not group.isprintable() or not group or " " in group:
+        raise TopologyError(f"parameter {name}: the optimiser group {group!r} is not one printable word")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Parameter(Rule):
 
     def __post_init__(self) -> None:
         checked_name(self.name)
+        checked_group(self.name, self.group)
         object.__setattr__(self, "initial", matrix(self.initial))
         if self.learned is not None:
             mask = tuple(tuple(bool(flag) for flag in row) for row in self.learned)
@@ -173,6 +180,7 @@ class Generated(Rule):
 
     def __post_init__(self) -> None:
         checked_name(self.name)
+        checked_group(self.name, self.group)
         object.__setattr__(self, "outputs", tuple(self.outputs))
         object.__setattr__(self, "keys", tuple(self.keys))
         if not self.keys or min(self.outputs) < 1 or min(self.keys) < 0 or self.hidden < 0:

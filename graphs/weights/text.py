@@ -10,7 +10,7 @@ from graphs.weights.algebra import Place, Product, Sum, Times
 from graphs.weights.functions import Permutations, Sigmoid, Sinkhorn, Softmax, Tanh
 from graphs.weights.grain import Grain
 from graphs.weights.leaves import Bernoulli, Constant, Generated, Parameter
-from graphs.weights.numbers import Number
+from graphs.weights.numbers import Number, finite
 from graphs.weights.rule import Rule
 
 RULES: dict[str, type[Rule]] = {
@@ -35,7 +35,7 @@ RULES: dict[str, type[Rule]] = {
 _RULE_FIELDS = {"of", "left", "right"}
 _MATRIX_FIELDS = {"entries", "initial", "keep"}
 _WHOLE_FIELDS = {"iterations", "hidden"}
-MAX_NESTING = 200
+MAX_NESTING = 100
 
 
 def to_dict(weight: Rule) -> dict[str, Any]:
@@ -99,7 +99,10 @@ def _field(kind: type[Rule], name: str, value: Any, where: str, depth: int) -> A
             raise TopologyError(f"{where}: rows of true and false were expected; got {value!r:.80}")
         return tuple(map(tuple, value))
     if name == "grain":
-        return Grain.read(value)
+        try:
+            return Grain.read(value)
+        except TopologyError as error:
+            raise TopologyError(f"{where}: {error}") from error
     if name == "cells":
         rows = _rows(value, where)
         if not all(len(row) == 4 and all(_whole(number) for number in row) for row in rows):
@@ -120,7 +123,7 @@ def _field(kind: type[Rule], name: str, value: Any, where: str, depth: int) -> A
             raise TopologyError(f"{where}: true or false was expected; got {value!r:.80}")
         return value
     if name in ("temperature", "scale"):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not finite(value):
             raise TopologyError(f"{where}: a number above 0 was expected; got {value!r:.80}")
         return float(value) if name == "temperature" else value
     if not isinstance(value, str):

@@ -31,7 +31,7 @@ from graphs.weights import (
     Tanh,
     Times,
     Weight,
-    parameters,
+    walk,
 )
 
 Row = dict[int, Fraction]
@@ -162,16 +162,29 @@ def run_exactly(plan: Plan, values: Mapping[str, Matrix] | None = None) -> Meani
 
 
 def full_tensors(topology: Topology, stored: Mapping[str, Tensor], dim: int) -> dict[str, Tensor]:
-    """Whole parameter matrices from what a compiled model stores (the learned entries of a masked one)."""
+    """Whole parameter matrices from what a compiled model stores (the learned entries of a masked one).
+
+    A weight that the model does not have cannot matter, as its edges are zero for ever: any number will do.
+    """
     tensors = dict(stored)
-    for rule in (rule for mix in topology.mixes for rule in parameters(mix.weight) if rule.name in stored):
-        if rule.learned is None:
-            continue
+    rules = [rule for mix in topology.mixes for rule in walk(mix.weight)]
+    for rule in (rule for rule in rules if isinstance(rule, Parameter)):
         width = () if rule.grain == SCALAR else (rule.grain.width(dim),)
         one = torch.eye(*width) if rule.grain.full else torch.ones(width)
         start = torch.tensor([[float(entry) for entry in row] for row in rule.initial], dtype=torch.float64)
         full = start.view(*start.shape, *[1] * one.ndim) * one.double()
-        tensors[rule.name] = full.index_put(torch.tensor(rule.learned).nonzero(as_tuple=True), stored[rule.name])
+        if rule.name not in stored:
+            tensors[rule.name] = full
+        elif rule.learned is not None:
+            tensors[rule.name] = full.index_put(torch.tensor(rule.learned).nonzero(as_tuple=True), stored[rule.name])
+    for rule in (rule for rule in rules if isinstance(rule, Generated)):
+        if f"{rule.name}_map" not in stored:
+            inner = rule.hidden or rule.fan_in(dim)
+            tensors[f"{rule.name}_map"] = torch.ones(rule.maps(dim), inner, dtype=torch.float64)
+            tensors[f"{rule.name}_hidden"] = torch.ones(rule.hidden, rule.fan_in(dim), dtype=torch.float64)
+    for norm in (mix.norm for mix in topology.mixes if mix.norm is not None):
+        for name in (f"{norm.name}_gain", f"{norm.name}_bias"):
+            tensors.setdefault(name, torch.ones(dim, dtype=torch.float64))
     return tensors
 
 
@@ -199,7 +212,6 @@ def torch_matrix(weight: Weight, tensors: Mapping[str, Tensor], dim: int, keys: 
     back = {
         Softmax: lambda w, x: torch.softmax(x / w.temperature, dim=-1 if w.over == "sources" else -2),
         Sigmoid: lambda w, x: w.scale / (1 + torch.exp(-x)),
-        Tanh: lambda w, x: torch.tanh(x),
         Sinkhorn: lambda w, x: sinkhorn(x, w.iterations),
     }
     match weight:
@@ -221,6 +233,8 @@ def torch_matrix(weight: Weight, tensors: Mapping[str, Tensor], dim: int, keys: 
             where = {(i, j): (a, b) for i, j, a, b in cells}
             flat = [inner[0][..., *where[i, j], :, :] if (i, j) in where else zero for i in range(m) for j in range(k)]
             return torch.stack(flat, dim=-3).unflatten(-3, (m, k))
+        case Tanh():
+            return torch.tanh(inner[0])  # entry by entry of a whole matrix: zeros stay zero
         case Permutations(size=n):
             orders = enumerate(itertools.permutations(range(n)))
             parts = [

@@ -30,7 +30,14 @@ def test_rows_are_the_exact_meaning(seed, learned):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families(name):
     topology = FAMILIES[name]()
-    assert _as_meaning(topology) == meaning(topology, listed=True)
+    if any(mix.norm for mix in topology.mixes):
+        with pytest.raises(TopologyError, match="normalised token by token; there is no one matrix"):
+            topology.matrix()
+        return
+    got, expected = _as_meaning(topology), meaning(topology, listed=True)
+    if any(isinstance(entry, float) for row in got.values() for entry in row.values()):
+        expected = {reader: pytest.approx({j: float(w) for j, w in row.items()}) for reader, row in expected.items()}
+    assert got == expected
 
 
 def test_by_hand():

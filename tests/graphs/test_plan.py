@@ -33,7 +33,7 @@ def test_every_value_is_freed_once_at_its_last_use(topology):
     lowered = plan.topology
     uses: dict[str, int] = {}
     for i, step in enumerate(plan.steps):
-        for value in (*step.op.outputs, *step.op.reads):
+        for value in (*step.op.outputs, *step.op.uses):
             uses[value] = i
     freed = [(value, i) for i, step in enumerate(plan.steps) for value in step.frees]
     assert sorted(freed) == sorted((value, i) for value, i in uses.items() if value != lowered.output)
@@ -44,7 +44,7 @@ def test_live_values_are_counted_as_they_are(topology):
     plan = lower(topology)
     alive, peak = {"x0"}, 1
     for step in plan.steps:
-        assert alive.issuperset(step.op.reads)
+        assert alive.issuperset(step.op.uses)
         alive |= set(step.op.outputs)
         peak = max(peak, len(alive))
         alive -= set(step.frees)

@@ -55,7 +55,7 @@ def test_it_is_a_frozen_hashable_value():
 
 
 def test_text():
-    assert str(families.dense(3, period=2)) == "dense(depth=3, inner=True, period=2, dilation=1)"
+    assert str(families.dense(3, period=2)) == "dense(depth=3, inner=True, period=2, dilation=1, every=1)"
     topology = families.residual(2)
     assert repr(topology) == f"<Topology residual(depth=2) {topology.digest}>"
     assert len(topology.digest) == 12

@@ -39,6 +39,35 @@ def test_names_types_and_defaults_come_from_the_signature():
     assert parameters(FAMILIES["wiring"]) == (Parameter("learned", bool, False),)
 
 
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "wiring"])
+def test_every_family_is_built_from_an_empty_mapping_at_its_defaults(family, name):
+    found = family(f"{name}: {{}}")
+    assert found == Family.published(name)
+    assert found.build(found.baseline(8)) == FAMILIES[name](8)
+
+
+def test_names_and_numbers_of_one_family(family):
+    found = family("layerscale: {start: [depth, constant], value: {low: 1.0e-6, high: 0.1, log: true}}")
+    assert found.domains[0] == ("start", Choice(("depth", "constant")))
+    assert found.baseline(4).to_dict() == {
+        "family": "layerscale",
+        "depth": 4,
+        "layerscale.start": "depth",
+        "layerscale.value": 1e-4,
+        "layerscale.period": 1,
+    }
+    for text, key, message in [
+        ("scaled: {scale: 1/l}", "families.scaled.scale", "unknown value '1/l'"),
+        ("watts_strogatz: {k: 3}", "families.watts_strogatz.k", "k is 3 at depth 4"),
+        ("barabasi_albert: {m: 99}", "families.barabasi_albert.m", "m is 99 at depth 4"),
+        ("stochastic_depth: {last: 2.0}", "families.stochastic_depth.last", "last is 2.0"),
+        ("long_skip: {start: 6}", "families.long_skip.start", "a skip from 6 to 7"),
+    ]:
+        with pytest.raises(SpaceError) as caught:
+            family(text)
+        assert f":2: {key}: {message}" in str(caught.value)
+
+
 def test_a_new_family_needs_no_change_here(family, monkeypatch):
     def fancy(depth, *, cut: int, mode: Literal["sum", "mean"] = "sum", own: Sequence[int] = ()):
         if cut >= depth:
@@ -62,7 +91,7 @@ def test_a_new_family_needs_no_change_here(family, monkeypatch):
 
 def test_what_is_left_out_is_fixed_at_its_default(family):
     assert family("dense: {period: [1, 2]}") == Family(
-        "dense", (("inner", Fixed(True)), ("period", Choice((1, 2))), ("dilation", Fixed(1)))
+        "dense", (("inner", Fixed(True)), ("period", Choice((1, 2))), ("dilation", Fixed(1)), ("every", Fixed(1)))
     )
     assert Family.published("hyper") == family("hyper: {}") == family("hyper: {streams: 4}")
 
@@ -78,7 +107,7 @@ def test_wiring_is_declared_by_its_encoding(family):
 
 
 WRONG = [
-    ("resdual: {}", "families.resdual", "unknown family 'resdual'; did you mean 'residual'? Valid: residual, to_"),
+    ("resdual: {}", "families.resdual", "unknown family 'resdual'; did you mean 'residual'? Valid: residual, scaled"),
     ("residual:", "families.residual", "empty; must be a mapping of parameters: write {} for none"),
     ("residual: true", "families.residual", "true; must be a mapping of parameters"),
     ("hyper: 4", "families.hyper", "4; must be a mapping of parameters"),

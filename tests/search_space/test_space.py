@@ -134,6 +134,7 @@ def test_only_the_chosen_family_is_asked_and_fixed_values_are_in_the_point(space
         ("dense.inner", True),
         ("dense.period", 1),
         ("dense.dilation", 1),
+        ("dense.every", 1),
     )
 
 

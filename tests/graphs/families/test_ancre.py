@@ -1,12 +1,15 @@
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+from papers import assert_is_the_paper, sizes
 
-from graphs import Softmax, Sum, TopologyError, families, lower
+from graphs import Constant, Softmax, Sum, TopologyError, families, lower
 from graphs.cost import wiring_sizes
 from graphs.matrix import connection_rows
-from graphs.weights import parameters
+from graphs.weights import Place, evaluate, parameters
 
 
 def _published(depth, logits, temperature, inner, period):
@@ -58,9 +61,67 @@ def test_the_growth_of_the_stream_that_the_reference_computes():
 @pytest.mark.parametrize("inner", [True, False])
 @pytest.mark.parametrize("sites", [1, 2, 3, 8])
 def test_count_of_weights(sites, inner):
-    assert sum(wiring_sizes(lower(families.ancre(sites, inner=inner))).values()) == sites * (sites + 1) // 2 - 1
+    assert sum(wiring_sizes(lower(families.ancre(sites, inner=inner)), 1).values()) == sites * (sites + 1) // 2 - 1
     grouped = lower(families.ancre(2 * sites, inner=inner, period=2))
-    assert sum(wiring_sizes(grouped).values()) == sites * (sites + 1) // 2 - 1
+    assert sum(wiring_sizes(grouped, 1).values()) == sites * (sites + 1) // 2 - 1
+
+
+def paper(depth, temperature, normalise, inner, period):
+    """The released code: u = Block(h), then h = u + the gated history; logits / temperature, softmax over the history
+    of a reader, or over the readers of a state, the reader k of state i being entry k - 1 - i."""
+    ends = [min(start + period, depth) for start in range(0, depth, period)]
+
+    def forward(blocks, w, x0):
+        count, history, h = len(ends), [x0], x0
+        for k, (start, end) in enumerate(zip([0, *ends], ends, strict=False), start=1):
+            u = h
+            for block in blocks[start:end]:
+                u = u + block(u) if inner else block(u)
+            if normalise == "incoming":
+                gates = torch.softmax(w[f"gates{end}"][0] / temperature, 0) if k > 1 else [1.0]
+            else:
+                shares = [w[f"shares{node}"][0] for node in [0, *ends][: count - 1]] + [torch.zeros(1).double()]
+                gates = [torch.softmax(shares[i] / temperature, 0)[k - 1 - i] for i in range(k)]
+            h = u
+            for gate, state in zip(gates, history, strict=True):
+                h = h + gate * state
+            history.append(h)
+        return h
+
+    return forward
+
+
+@pytest.mark.parametrize("normalise", ["incoming", "outgoing"])
+@pytest.mark.parametrize(("depth", "inner", "period"), CASES)
+def test_it_is_the_released_code_s(depth, inner, period, normalise):
+    topology = families.ancre(depth, temperature=0.7, normalise=normalise, inner=inner, period=period)
+    assert_is_the_paper(topology, paper(depth, 0.7, normalise, inner, period))
+
+
+@pytest.mark.parametrize("inner", [True, False])
+@pytest.mark.parametrize("sites", [1, 2, 3, 8])
+def test_outgoing_gates(sites, inner):
+    """As many weights; at the start each state gives every later one an equal share, and all of it together."""
+    topology = families.ancre(sites, normalise="outgoing", inner=inner)
+    assert sizes(topology, 1) == sites * (sites + 1) // 2 - 1
+    rules = [p for mix in topology.mixes for p in parameters(mix.weight)]
+    assert {p.name: p.initial for p in rules} == {f"shares{i}": ((0,) * (sites - i),) for i in range(sites - 1)}
+    columns = [[] for _ in range(sites)]
+    for k in range(1, sites + 1):
+        row = evaluate(topology.producers[f"h{k}"].weight)
+        gates = list(row[0][1:])
+        gates[-1] -= int(inner)
+        assert gates == [Fraction(1, sites - i) for i in range(k)]
+        for i, gate in enumerate(gates):
+            columns[i].append(gate)
+    assert [sum(column) for column in columns] == [1] * sites
+    assert dict(topology.settings)["normalise"] == "outgoing"
+    assert families.ancre(sites, **dict(topology.settings)) == topology
+
+
+def test_both_normalisations_are_one_where_there_is_one_gate():
+    assert families.ancre(1, normalise="outgoing") == families.ancre(1)
+    assert families.ancre(2, normalise="outgoing") != families.ancre(2)
 
 
 def test_initial_values_and_temperature():
@@ -72,8 +133,9 @@ def test_initial_values_and_temperature():
     ]
     rule = topology.producers["h3"].weight
     assert isinstance(rule, Sum)
-    assert isinstance(rule.terms[1].left, Softmax)
-    assert rule.terms[1].left.temperature == 0.01
+    assert [type(term) for term in rule.terms] == [Constant, Place]
+    assert isinstance(rule.terms[1].of, Softmax)
+    assert rule.terms[1].of.temperature == 0.01
     assert topology.settings == (("temperature", 0.01), ("inner", True), ("period", 1))
     assert families.ancre(1).matrix().tolist() == [[1, 0], [2, 1]], "the total weight of h_0 is exactly 2"
     assert families.ancre(1, inner=False).matrix().tolist() == [[1, 0], [1, 1]]
@@ -90,8 +152,11 @@ def test_initial_values_and_temperature():
         {"depth": 3, "temperature": True},
         {"depth": 3, "temperature": -1.0},
         {"depth": 3, "temperature": float("nan")},
+        {"depth": 3, "normalise": "both"},
     ],
 )
 def test_bad_arguments(bad):
-    with pytest.raises(TopologyError, match=r"depth is|period is|temperature is"):
+    with pytest.raises(
+        TopologyError, match=r"depth is|period is|temperature is|normalise is 'both'; one of incoming, outgoing"
+    ):
         families.ancre(**bad)

@@ -27,7 +27,7 @@ def test_a_node_reads_the_sum_of_its_predecessors(seed, learned):
     assert topology.matrix().tolist() == _matrix(depth, edges)
     sizes = [sum(1 for _, j in edges if j == node) + 1 for node in range(1, depth + 2)]
     rules = [p for mix in topology.mixes for p in parameters(mix.weight)]
-    assert sorted(p.size for p in rules) == sorted(size for size in sizes if size > 1 and learned)
+    assert sorted(p.size(1) for p in rules) == sorted(size for size in sizes if size > 1 and learned)
     assert all(isinstance(p, Parameter) and set(p.initial[0]) == {1} for p in rules)
     assert families.wiring(depth, edges=list(map(list, edges[::-1])), learned=learned) == topology
 
@@ -74,7 +74,19 @@ def test_bad_edges(edges, says):
         families.wiring(3, edges=edges)
 
 
-@pytest.mark.parametrize("depth", [0, True, 1.0])
+@pytest.mark.parametrize("edges", [3, None, True, 2.5])
+def test_edges_that_are_no_collection(edges):
+    with pytest.raises(TopologyError, match=r"edges is .*; a list of pairs of node numbers was expected"):
+        families.wiring(4, edges=edges)
+
+
+def test_edges_may_be_any_collection():
+    edges = [(0, 2), (1, 5)]
+    for given in (tuple(edges), set(edges), dict.fromkeys(edges), [list(edge) for edge in edges]):
+        assert families.wiring(4, edges=given) == families.wiring(4, edges=edges)
+
+
+@pytest.mark.parametrize("depth", [0, True, 1.0, "4", None])
 def test_bad_depth(depth):
     with pytest.raises(TopologyError, match="depth is"):
         families.wiring(depth)

@@ -1,3 +1,4 @@
+import itertools
 from fractions import Fraction as F
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from graphs.ops.reference import mix, without_autocast
+from graphs.weights import CHANNEL, MATRIX, SCALAR, Grain
 
 A = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 B = torch.tensor([[10.0, 0.0], [0.0, 10.0], [-1.0, 1.0]])
@@ -178,3 +180,108 @@ def test_zeros_cost_nothing_and_ones_no_multiplication():
     x = A.clone().requires_grad_()
     (out,) = mix([x, B], ((1, 0),))
     assert out.grad_fn is None or "Mul" not in type(out.grad_fn).__name__
+
+
+GRAINS = {"scalar": SCALAR, "channel": CHANNEL, "parts": Grain(2), "fraction": Grain(2, True), "matrix": MATRIX}
+
+
+def _entry(grain, dim):
+    return (grain.width(dim),) * (0 if grain == SCALAR else 2 if grain.full else 1)
+
+
+def _by_definition(sources, weight, grain):
+    """Token by token and channel by channel, in Python's own numbers."""
+    dim = sources[0].shape[-1]
+    tokens = sources[0].shape[:-1]
+    weight = weight.expand(*tokens, *weight.shape[-2 - len(_entry(grain, dim)) :])
+    run = dim // grain.width(dim)
+    m, k = weight.shape[len(tokens) : len(tokens) + 2]
+    out = [torch.zeros(*tokens, dim, dtype=torch.float64) for _ in range(m)]
+    for at in itertools.product(*map(range, tokens)):
+        for i, j, c in itertools.product(range(m), range(k), range(dim)):
+            entry, state = weight[at][i, j], sources[j][at]
+            if grain == SCALAR:
+                value = entry * state[c]
+            elif not grain.full:
+                value = entry[c // run] * state[c]
+            else:
+                value = sum(entry[c // run, q] * state[q * run + c % run] for q in range(grain.width(dim)))
+            out[i][at][c] += value
+    return out
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 1, 4), (2, 3, 6), (0, 4), (3, 2)])
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("name", GRAINS)
+def test_every_grain_is_the_definition(name, per_token, shape):
+    grain = GRAINS[name]
+    sources = [_double(*shape, seed=i).detach() for i in range(3)]
+    weight = _double(*(shape[:-1] if per_token else ()), 2, 3, *_entry(grain, shape[-1]), seed=9).detach()
+    out = mix(sources, weight, grain)
+    assert len(out) == 2
+    for one, other in zip(out, _by_definition(sources, weight, grain), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("name", GRAINS)
+def test_gradients_of_every_grain(name, per_token):
+    grain = GRAINS[name]
+    sources = tuple(_double(2, 4, seed=i) for i in range(2))
+    weight = _double(*((2,) if per_token else ()), 2, 2, *_entry(grain, 4), seed=5)
+
+    def call(weight, *sources):
+        return mix(sources, weight, grain)
+
+    assert gradcheck(call, (weight, *sources))
+    if name in ("channel", "fraction"):
+        assert gradgradcheck(call, (weight, *sources))
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("name", GRAINS)
+def test_any_memory_layout(name, per_token):
+    """Transposed, expanded, strided and flipped inputs: the same numbers as contiguous ones."""
+    grain = GRAINS[name]
+    sources = [
+        _double(4, 3, 2, seed=0).detach().movedim(0, -1),
+        _double(3, 1, 4, seed=1).detach().expand(3, 2, 4),
+        _double(3, 2, 8, seed=2).detach()[..., ::2],
+        _double(2, 3, 4, seed=3).detach().transpose(0, 1).flip(-1),
+    ]
+    entry = _entry(grain, 4)
+    weight = _double(*entry, *((3, 2) if per_token else ()), 4, 2, seed=4).detach()
+    weight = weight.transpose(-1, -2)
+    weight = weight.permute(*range(len(entry), weight.ndim), *range(len(entry)))  # the entries' axes last
+    assert not weight.is_contiguous()
+    out = mix(sources, weight, grain)
+    expected = mix([source.contiguous() for source in sources], weight.contiguous(), grain)
+    for one, other in zip(out, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["channel", "parts", "fraction", "matrix"])
+@pytest.mark.parametrize("per_token", [False, True])
+def test_finer_weights_keep_precision(name, per_token):
+    """16-bit states are mixed in fp32, also under autocast; the outputs have their promoted dtype."""
+    grain = GRAINS[name]
+    sources = [torch.full((3, 4), 256.0, dtype=torch.bfloat16)] + [torch.ones(3, 4, dtype=torch.bfloat16)] * 8
+    one = torch.eye(*_entry(grain, 4)) if grain.full else torch.ones(_entry(grain, 4))
+    weight = one.expand(*((3,) if per_token else ()), 1, 9, *one.shape)
+    assert mix(sources, weight, grain)[0].unique().tolist() == [264]
+    fine = [torch.full((3, 4), 1000.5), torch.full((3, 4), 0.25, dtype=torch.bfloat16)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (out,) = mix(fine, weight[..., :2, :, :] if grain.full else weight[..., :2, :], grain)
+    assert out.dtype is torch.float32
+    assert out.unique().tolist() == [1000.75]
+    assert mix([torch.ones(3, 4)] * 9, weight.double(), grain)[0].dtype is torch.float32
+
+
+@pytest.mark.parametrize("name", ["channel", "fraction", "matrix"])
+def test_vmap_of_every_grain(name):
+    grain = GRAINS[name]
+    batch, weights = _double(5, 2, 3, 4).detach(), _double(5, 2, 2, *_entry(grain, 4), seed=1).detach()
+    together = torch.vmap(lambda states, weight: mix([states[0], states[1]], weight, grain))(batch, weights)
+    for n in range(5):
+        for one, other in zip(together, mix([*batch[n]], weights[n], grain), strict=True):
+            torch.testing.assert_close(one[n], other, rtol=1e-13, atol=1e-13)

@@ -1,0 +1,170 @@
+"""Counting tensor traffic, operation by operation: what passes ask before they keep a change, and `price` reports.
+
+One unit is a pass over one hidden state (Td). Blocks' own reading and writing is their business.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphs.topology import Mix, Op, Topology
+
+
+def traffic(topology: "Topology") -> int:
+    """Forward and backward traffic of the wiring as it is written."""
+    return Traffic(topology.ops).total
+
+
+# How one value is read, a list of five counts (plain lists: this is asked for every edge of every candidate).
+READERS = 0  # edges of single-output mixes, keys, blocks' ports, mixes of several outputs
+GATHERED = 1  # gradients that are read to make this value's own
+SCALED = 2  # of these, the ones that are multiplied first
+LEARNED = 3  # of these, the ones with a learned weight: the value itself is read once more
+KEPT = 4  # readers that need the value for their weights' gradients
+
+
+class Traffic:
+    """The running count of a set of operations; ``add`` and ``remove`` cost what the operation reads and writes.
+
+    Forward, a mix reads its sources and keys and writes its outputs. Backward is gathered: each value reads its
+    consumers' gradients once and writes its own; with a single reader through a weight fixed at one its gradient is
+    the reader's own, and costs nothing. Where weights are learned the value is read once more, and kept for it. A
+    key is a reader with a learned weight. A mix of several outputs either takes part in that, a gradient per edge, or
+    reads its output gradients once for all its sources, whichever is less: then it writes a gradient per source,
+    which is final where the source has no other reader, and else is one of those that are gathered.
+    """
+
+    def __init__(self, ops: "Iterable[Op]" = ()) -> None:
+        self.forward = 0
+        self.backward = 0
+        self.kept = 0  # hidden states that the backward pass needs
+        self._values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 5)
+        self._wide: dict[str, list[Mix]] = {}  # mixes of several outputs, by what they read
+        self._joint: dict[int, bool] = {}
+        for op in ops:
+            self.add(op)
+
+    @property
+    def total(self) -> int:
+        return self.forward + self.backward
+
+    def add(self, op: "Op") -> None:
+        self._change(op, 1)
+
+    def remove(self, op: "Op") -> None:
+        self._change(op, -1)
+
+    def _change(self, op: "Op", sign: int) -> None:
+        from graphs.topology import Block
+
+        beside = self._suspended(op, sign)
+        if isinstance(op, Block):
+            for value in op.reads:
+                self._read(value, sign, False, False)
+            self._resumed(beside)
+            return
+        self.forward += sign * (len(op.uses) + len(op.writes))
+        if op.norm is not None:
+            self.backward += 2 * sign
+            self.kept += sign
+        trains = op.trains
+        if len(op.writes) == 1:
+            for value, (edges, scaled) in zip(op.reads, op.columns, strict=True):
+                if edges:
+                    self._read(value, sign, scaled, trains and scaled)
+        else:
+            if sign < 0:
+                self._count(op, -1)
+                for value in op.reads:
+                    self._wide[value] = [mix for mix in self._wide[value] if mix is not op]
+            for value, (edges, scaled) in zip(op.reads, op.columns, strict=True):
+                if edges:
+                    self._values[value][READERS] += sign
+                    if trains and scaled:
+                        self._keep(value, sign)
+        for value in op.keys:
+            self._read(value, sign, True, True)
+        if len(op.writes) > 1 and sign > 0:
+            for value in op.reads:
+                self._wide.setdefault(value, []).append(op)
+            self._count(op, 1)
+        self._resumed(beside)
+
+    def _read(self, value: str, sign: int, scaled: bool, learned: bool) -> None:
+        """A reader of its own: it counts, and its gradient is gathered."""
+        counts = self._values[value]
+        counts[READERS] += sign
+        if scaled:
+            self._gather(value, sign, sign, sign if learned else 0)
+            if learned:
+                self._keep(value, sign)
+            return
+        gathered = counts[GATHERED]
+        counts[GATHERED] = gathered + sign
+        if counts[SCALED] or min(gathered, gathered + sign) > 1:
+            self.backward += sign
+        elif max(gathered, gathered + sign) > 1:
+            self.backward += sign * (max(gathered, gathered + sign) + 1)
+
+    def _gather(self, value: str, count: int, scaled: int, learned: int) -> None:
+        counts = self._values[value]
+        self.backward -= _cost(counts)
+        counts[GATHERED] += count
+        counts[SCALED] += scaled
+        counts[LEARNED] += learned
+        self.backward += _cost(counts)
+
+    def _keep(self, value: str, sign: int) -> None:
+        counts = self._values[value]
+        self.kept -= counts[KEPT] > 0
+        counts[KEPT] += sign
+        self.kept += counts[KEPT] > 0
+
+    def _suspended(self, op: "Op", sign: int) -> "list[Mix]":
+        """Other mixes of several outputs for which a source gains its second reader, or loses all but one."""
+        if not self._wide:
+            return []
+        found = {
+            id(mix): mix
+            for value in op.uses
+            if value in self._wide and self._values[value][READERS] + min(sign, 0) <= 2
+            for mix in self._wide[value]
+            if mix is not op
+        }
+        for mix in found.values():
+            self._count(mix, -1)
+        return list(found.values())
+
+    def _resumed(self, mixes: "list[Mix]") -> None:
+        for mix in mixes:
+            self._count(mix, 1)
+
+    def _count(self, mix: "Mix", sign: int) -> None:
+        """The backward pass of a mix of several outputs: joint or edge by edge."""
+        learned = mix.trains
+        edges = [(value, *column) for value, column in zip(mix.reads, mix.columns, strict=True) if column[0]]
+        if sign > 0:
+            joint, gather = len(mix.writes), 0
+            for value, count, scaled in edges:
+                alone = self._values[value][READERS] == 1
+                joint += 0 if alone else 2 + (learned and scaled)
+                gather += count if not alone or count > 1 or scaled else 0
+            self._joint[id(mix)] = joint < gather
+        together = self._joint[id(mix)] if sign > 0 else self._joint.pop(id(mix))
+        if together:
+            self.backward += sign * len(mix.writes)
+        for value, count, scaled in edges:
+            trains = learned and scaled
+            if not together:
+                self._gather(value, sign * count, sign * scaled * count, sign * trains * count)
+            elif self._values[value][READERS] > 1:
+                self._gather(value, sign, 0, 0)
+                self.backward += sign * (1 + trains)
+            elif count > 1 or scaled:
+                self.backward += sign * (1 + trains)
+
+
+def _cost(counts: list[int]) -> int:
+    """What a value's gradient moves where it is gathered; nothing where it is the only reader's own, or unread."""
+    return counts[GATHERED] + 1 + (counts[LEARNED] > 0) if counts[GATHERED] > 1 or counts[SCALED] else 0
