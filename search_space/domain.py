@@ -11,7 +11,6 @@ from search_space.errors import Key
 from search_space.point import Suggest, Value
 from search_space.schema import Strict, parse, shown, value, wrong
 
-
 LARGEST = 10**9  # of a range of whole numbers; samplers compute with them in floating point
 
 

@@ -47,12 +47,12 @@ def test_dense_is_no_chain(depth):
     assert max(kinds["latent"].get_linewidth()) < min(kinds["known"].get_linewidth())
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
-@pytest.mark.parametrize("depth", [4, 12, 48])
-def test_as_many_arcs_as_weights(name, depth):
-    topology = families.FAMILIES[name](depth)
-    kinds = groups(draw.figure(topology, plan=False))
-    assert len(ends(kinds["known"])) == np.count_nonzero(topology.matrix())
+@pytest.mark.parametrize("name", ["residual", "to_output", "dense", "hyper", "ancre", "wiring"])
+def test_as_many_arcs_as_weights(name):
+    for depth in (4, 12, 48):
+        topology = families.FAMILIES[name](depth)
+        kinds = groups(draw.figure(topology, plan=False))
+        assert len(ends(kinds["known"])) == np.count_nonzero(topology.matrix())
 
 
 def test_width_is_weight_and_strong_ones_lie_above_weak_ones():

@@ -30,11 +30,14 @@ def per_token(monkeypatch):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_weights_are_the_matrix(name):
     topology = FAMILIES[name]()
-    (one,) = connections(topology)
-    assert one.port == "in"
-    assert np.array_equal(one.weights, topology.matrix())
-    assert one.rows.all()
-    assert not one.unknown.any()
+    for one in connections(topology):
+        try:
+            matrix = topology.matrix(one.port)
+        except TopologyError:
+            assert one.unknown.any()
+            continue
+        assert np.array_equal(one.weights, matrix)
+        assert not one.unknown.any()
 
 
 def moved(topology, one, seed):
@@ -58,11 +61,16 @@ def moved(topology, one, seed):
 def test_what_other_values_change_is_learned(seed):
     topology = sample(seed, uniform=False)
     for one in connections(topology):
+        if one.varies.any():
+            continue  # there are no other numbers to try
         assert not (moved(topology, one, seed) & ~one.learned).any()
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"ancre-plain"}))
-def test_in_the_families_nothing_else_is_learned(name):
+PLAIN = ("residual", "to_output", "dense", "dense-plain", "dense-period", "hyper", "hyper-one", "hyper-tied", "ancre")
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "ancre-period", "wiring", "wiring-learned"])
+def test_in_these_families_nothing_else_is_learned(name):
     """Elsewhere learned weights may cancel: those of x0 in a plain ancre add up to one, whatever the gates."""
     (one,) = connections(FAMILIES[name]())
     assert np.array_equal(moved(FAMILIES[name](), one, 0), one.learned)

