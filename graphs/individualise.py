@@ -119,7 +119,8 @@ def _scrambled(numbers: Array) -> Array:
     """The splitmix64 finaliser, so that sums of these tell multisets apart."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+    scrambled: Array = numbers ^ (numbers >> np.uint64(31))
+    return scrambled
 
 
 class _Side:

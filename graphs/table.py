@@ -72,11 +72,11 @@ def _source(family: Callable[..., Topology]) -> str:
 def markdown() -> str:
     """The table as the text between the markers."""
     lines = [
-        f"At depth {DEPTH}, {DIM} channels, published defaults, as compiled. Traffic is in Td a block, forward + "
-        "backward, FLOPs a block are per token and channel;",
+        f"At depth {DEPTH}, {DIM} channels, published defaults, as compiled. FLOPs are per block, token and channel;",
+        "traffic is in Td per block, forward + backward; *start* is whether it equals the residual network at step 0;",
         "*growth* is the root mean square of the output when the stem and all blocks give variance one.",
         "",
-        "| family | equation | parameters | weights | FLOPs | traffic | residual at the start | paths | rank | growth |",
+        "| family | equation | parameters | weights | FLOPs | traffic | start | paths | rank | growth |",
         "|---|---|---|---:|---:|---:|---|---:|---:|---:|",
     ]
     for row in rows():

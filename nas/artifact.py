@@ -10,9 +10,9 @@ from graphs import Topology
 from graphs.coefficients import Coefficients
 from graphs.plan import lower
 from nas.errors import RunFolderError
-from nas.evaluate import Classifier, accuracy_of, build_model
+from nas.evaluate import FINGERPRINT, Classifier, accuracy_of, build_model, dataset
 from nas.experiment import Experiment
-from nas.files import replace_file
+from nas.files import named, replace_file
 from nas.pricing import backbone_options, priced
 from nas.records import Trial
 from nas.run_folder import RunFolder
@@ -24,6 +24,8 @@ from trainers.catalogue import describe
 from trainers.data import load_test
 from trainers.errors import TrainerError
 from trainers.metrics import evaluate as measure
+
+WEIGHTS = "model.safetensors"
 
 TRAINED_SNIPPET = '''"""Load the found model and measure it on the validation split it was selected by."""
 
@@ -79,6 +81,7 @@ def compile_run(run: Path, out: Path) -> Compiled:
         raise RunFolderError(f"{error}; the run's folder is not whole") from error
     if metadata.get("digest") != trial.digest:
         raise RunFolderError(f"{weights} belongs to topology {metadata.get('digest')}, not to {trial.digest}")
+    _check_data(metadata, views.experiment, weights)
     topology = topology_of(trial)
     model = _trained(topology, views.experiment, tensors, weights)
     accuracy, _ = accuracy_of(model, views.experiment.data.kind)
@@ -88,9 +91,9 @@ def compile_run(run: Path, out: Path) -> Compiled:
             f"{trial.number}; the weights or the versions in lock.json differ from those of the run"
         )
     _prepare(out)
+    _save_weights(out, tensors, metadata | {"family": trial.family})
     topology.save(out / "topology.yaml")
     replace_file(out / "experiment.yaml", dump(views.experiment.resolved()).encode())
-    checkpoint.save(out / "model.safetensors", tensors, metadata | {"family": trial.family})
     replace_file(out / "load.py", TRAINED_SNIPPET.encode())
     model, experiment = load_model(out)
     accuracy, loss = accuracy_of(model, experiment.data.kind)
@@ -105,9 +108,9 @@ def compile_run(run: Path, out: Path) -> Compiled:
 def compile_topology_file(path: Path, out: Path) -> Topology:
     """Write a topology's wiring alone, at its initial weights, with a snippet that takes the user's blocks."""
     topology = read_topology(path)
-    _prepare(out)
+    _prepare(out, source=path)
+    _save_weights(out, Coefficients(lower(topology)).state_dict(), {"digest": topology.digest})
     topology.save(out / "topology.yaml")
-    checkpoint.save(out / "model.safetensors", Coefficients(lower(topology)).state_dict(), {"digest": topology.digest})
     replace_file(out / "load.py", WIRING_SNIPPET.encode())
     card = (
         f"# {topology}\n\nDigest `{topology.digest}`. The wiring of {topology.depth} blocks at its initial weights; "
@@ -120,16 +123,29 @@ def compile_topology_file(path: Path, out: Path) -> Topology:
 def load_model(folder: Path) -> tuple[Classifier, Experiment]:
     """The trained model of a folder that ``wireloom compile RUN`` wrote, and its experiment.
 
-    Raises UserError where the folder is not whole or the weights belong to another topology. Runs no code from it.
+    Raises UserError where the folder is not whole, or the weights belong to another topology or were trained on
+    other data than those at hand. Runs no code from it.
     """
     experiment = Experiment.load(folder / "experiment.yaml")
     topology = read_topology(folder / "topology.yaml")
-    tensors, metadata = checkpoint.load(folder / "model.safetensors")
+    tensors, metadata = checkpoint.load(folder / WEIGHTS)
     if metadata.get("digest") != topology.digest:
         raise RunFolderError(
             f"{folder}: the weights belong to topology {metadata.get('digest')}, but topology.yaml is {topology.digest}"
         )
+    _check_data(metadata, experiment, folder)
     return _trained(topology, experiment, tensors, folder), experiment
+
+
+def _check_data(metadata: Mapping[str, str], experiment: Experiment, source: Path) -> None:
+    """RunFolderError where weights from ``source`` were trained on other data than those at hand."""
+    kind = experiment.data.kind
+    then, now = metadata.get(FINGERPRINT), dataset(kind).fingerprint
+    if then not in (None, now):
+        raise RunFolderError(
+            f"{source}: the weights were trained on other data: the fingerprint of {kind} was {then} and is {now} "
+            "here; bring the former data back (the run's lock.json has the versions), or search anew"
+        )
 
 
 def _trained(
@@ -152,16 +168,32 @@ def _trained(
     return model.eval()
 
 
-def _prepare(out: Path) -> None:
-    """Refuse a folder with other things in it; writing over an earlier compile is fine."""
-    ours = {"topology.yaml", "experiment.yaml", "model.safetensors", "load.py", "card.md", "__pycache__"}
+def _prepare(out: Path, source: Path | None = None) -> None:
+    """Refuse a folder with other things in it; writing over an earlier compile of the same kind is fine.
+
+    ``source`` is the topology file of a compile of wiring alone.
+    """
+    ours = {"topology.yaml", "experiment.yaml", WEIGHTS, "load.py", "card.md", "__pycache__"}
     try:
         found = {path.name for path in out.iterdir()} if out.exists() else set()
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"{out}: cannot be written: {error.strerror}; choose another --out") from error
-    if found - ours:
-        raise RunFolderError(f"{out} holds other files ({', '.join(sorted(found - ours)[:3])}); choose another --out")
+    if source is not None and source.resolve() in {(out / name).resolve() for name in found}:
+        raise RunFolderError(
+            f"{out} is where {source.name} itself is, which would be written over; choose another --out"
+        )
+    # The weights are written first, and nobody writes them by hand as one does the YAML files.
+    others = found - ours if WEIGHTS in found else found
+    if others:
+        raise RunFolderError(f"{out} holds other files ({', '.join(sorted(others)[:3])}); choose another --out")
+    if source is not None and "experiment.yaml" in found:
+        raise RunFolderError(f"{out} holds the compiled winner of a run, with its weights; choose another --out")
+
+
+def _save_weights(out: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    with named(out / WEIGHTS):
+        checkpoint.save(out / WEIGHTS, tensors, metadata)
 
 
 def _card(compiled: Compiled, topology: Topology, experiment: Experiment, run: Path) -> str:

@@ -1,6 +1,7 @@
 """The ``wireloom`` command."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+PIPE_CLOSED = 141  # what a shell reports of a tool that SIGPIPE ends
 BAD_INPUT = 2
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to search, and what is good.")]
@@ -79,10 +81,13 @@ def search(
     again += [text for name, value in changes.items() if value is not None for text in (f"--{name}", str(value))]
     folder = None
     try:
-        folder = RunFolder.resume(path, experiment) if resume else RunFolder.create(path, experiment)
+        if resume:
+            folder = RunFolder.resume(path, experiment, exactly=trials is not None)
+        else:
+            folder = RunFolder.create(path, experiment)
         note = "  (Ctrl-C stops; --resume continues)"
         console.print(f"run folder: [bold]{escape(str(path))}[/]{note}", soft_wrap=True)
-        done = run_search(experiment, folder, console)
+        done = run_search(folder.experiment, folder, console)
     except KeyboardInterrupt:
         if (path / "experiment.yaml").exists():
             text = f"interrupted; nothing is lost. Continue with:\n  {shlex.join(again)}"
@@ -97,6 +102,8 @@ def search(
 
 
 def _print_plan(experiment: "Experiment", found: list[Any], console: Console) -> None:
+    from nas.search import too_small
+
     size = experiment.space.size()
     table = Table(title=f"space of {experiment.name}: {'continuous' if size is None else f'{size} points'}", box=None)
     for name in ("parameter", "kind", "domain", "asked when"):
@@ -114,89 +121,120 @@ def _print_plan(experiment: "Experiment", found: list[Any], console: Console) ->
     steps = [item.steps for item in found]
     costs.add_row("training steps", f"{min(steps):,}", f"{max(steps):,}", "")
     console.print(costs)
+    _print_baselines(experiment, console)
     total = experiment.trials * experiment.train.budget_gflops
     console.print(
         f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all"
     )
+    warning = too_small(experiment)
+    if warning is not None:
+        console.print(warning, style="yellow", soft_wrap=True)
+
+
+def _print_baselines(experiment: "Experiment", console: Console) -> None:
+    from nas.baselines import baselines
+    from nas.units import describe_point
+
+    found = baselines(experiment)
+    if not found:
+        console.print("\nno baselines: search.baselines is false")
+        return
+    table = Table(title="\nbaselines, trained before anything is proposed", box=None)
+    table.add_column("design", no_wrap=True)
+    table.add_column("verdict")
+    running = 0
+    for one in found:
+        late = one.runs and running >= experiment.trials
+        verdict = f"left out: the search has {experiment.trials} trials" if late else str(one)
+        running += one.runs
+        table.add_row(describe_point(one.point.family, one.point.to_dict()), escape(verdict))
+    console.print(table)
 
 
 def _print_done(done: "Done", console: Console) -> None:
-    from nas.progress import front_table
+    from nas.progress import FrontTable
+    from nas.views import command
 
     views, run = done.views, escape(str(done.views.folder))
     console.print()
-    console.print(front_table(views.experiment, views.front, title="Pareto front"))
+    console.print(FrontTable(views.experiment, views.front, title="Pareto front"))
     best = views.winner
     assert best is not None, "run_search refuses a run without a winner"
-    if done.study.exhausted:
-        found = done.study.ledger.trained
-        console.print(
-            f"stopped after {len(done.study.ledger.asks)} asks with {found} of {views.experiment.trials} trials"
-        )
-    if views.comparison is not None:
-        console.print(f"\n{views.comparison}")
+    if done.shortfall:
+        console.print(done.shortfall, soft_wrap=True)
+    if views.verdict:
+        console.print(f"\n{escape(views.verdict)}", highlight=False)
     console.print(f"\nwinner: trial {best.number}, digest {best.digest} ({run}/winner/topology.yaml)", soft_wrap=True)
     console.print(f"run folder: {run}   report: {run}/report.html", soft_wrap=True)
     if done.tracking:
         console.print(f"MLflow: {escape(done.tracking)}", soft_wrap=True)
-    console.print(f"next: wireloom compile {run} --out {run}/model", soft_wrap=True, style="bold")
+    after = command("compile", views.folder, "--out", views.folder / "model")
+    console.print(f"next: {escape(after)}", soft_wrap=True, style="bold")
 
 
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(metavar="TOPOLOGY.yaml|EXPERIMENT.yaml", help="What to look at.")],
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw to FILE (.png or .svg).")] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(metavar="EXPERIMENT.yaml", help="Price the topology with this backbone.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a topology (plan, cost of its wiring, connection matrix) or the baselines of an experiment.
+    """Show a topology (plan, costs, connection matrix), or one of each family of an experiment.
 
-    Example: wireloom show runs/digits/winner/topology.yaml --png winner.png
+    A topology alone has the costs of its wiring; with an experiment it is priced with that backbone and data.
+
+    Examples:
+      wireloom show runs/digits/winner/topology.yaml --png winner.png
+      wireloom show runs/digits/winner/topology.yaml --experiment experiments/digits.yaml
     """
-    from graphs import draw
+    from graphs import draw, lower
+    from nas.facts import facts
 
-    topologies = _topologies(path)
+    topologies, priced_by = _topologies(path, experiment)
+    found = [(name, topology, lower(topology)) for name, topology in topologies]
     if as_json:
-        _print_json([_shown(topology) for topology in topologies])
-    for i, topology in enumerate(topologies):
+        data = [
+            {
+                "shown": name,
+                "topology": str(topology),
+                "digest": topology.digest,
+                "depth": topology.depth,
+                "matrix": topology.matrix().tolist(),
+                "plan": str(plan).splitlines(),
+                **{fact.key: fact.value for fact in facts(plan, priced_by)},
+            }
+            for name, topology, plan in found
+        ]
+        _print_json(data)
+    for i, (name, topology, plan) in enumerate(found):
         if not as_json:
-            from graphs import lower
-
-            typer.echo(lower(topology))
+            if name:
+                typer.echo(f"--- {name} ---")
+            typer.echo(f"{plan}\n")
+            typer.echo("\n".join(fact.text for fact in facts(plan, priced_by) if fact.text))
             typer.echo("\nconnection matrix at the start (rows read, columns are outputs)")
             typer.echo(draw.text(topology) + "\n")
         if png is not None:
-            target = png if len(topologies) == 1 else png.with_stem(f"{png.stem}-{i}")
+            target = png if len(found) == 1 else png.with_stem(f"{png.stem}-{i}")
             draw.save(topology, target)
             typer.echo(f"drawn: {target}", err=as_json)
 
 
-def _topologies(path: Path) -> "list[Topology]":
-    """The topology in a file, or the baselines of the experiment in it."""
+def _topologies(path: Path, experiment_file: Path | None) -> "tuple[list[tuple[str, Topology]], Experiment | None]":
+    """The topology in a file, or one of each family of the experiment in it, each with a name; and what prices them."""
     from nas.experiment import Experiment
+    from nas.facts import examples
     from search_space.document import read, read_topology
 
     if "ops" in read(path).data:
-        return [read_topology(path)]
-    space = Experiment.load(path).space
-    return [space.topology(point) for point in space.baselines()]
-
-
-def _shown(topology: "Topology") -> dict[str, Any]:
-    from graphs import lower
-    from graphs.cost import backward_traffic, mix_flops, wiring_sizes
-
-    plan = lower(topology)
-    return {
-        "topology": str(topology),
-        "digest": topology.digest,
-        "depth": topology.depth,
-        "matrix": topology.matrix().tolist(),
-        "plan": str(plan).splitlines(),
-        "wiring_flops_per_element": sum(map(mix_flops, plan.mixes)),
-        "wiring_parameters": sum(wiring_sizes(plan).values()),
-        "forward_traffic": sum(step.reads + step.writes for step in plan.steps),
-        "backward_traffic": backward_traffic(plan),
-    }
+        topology = read_topology(path)
+        return [("", topology)], None if experiment_file is None else Experiment.load(experiment_file)
+    if experiment_file is not None:
+        raise UserError(f"{path} is no topology; --experiment goes with one")
+    experiment = Experiment.load(path)
+    return list(examples(experiment)), experiment
 
 
 @app.command("compile")
@@ -235,7 +273,7 @@ def compile_command(
         return
     typer.echo(f"compiled: trial {made.trial.number}, {topology_text(made.trial.point)}, digest {made.trial.digest}")
     typer.echo(f"validation accuracy {made.accuracy!r}, as the run logged; test accuracy {made.test_accuracy!r}")
-    typer.echo(f"next: python {out}/load.py   (the card: {out}/card.md)")
+    typer.echo(f"next: {shlex.join(['python', str(out / 'load.py')])}   (the card: {out}/card.md)")
 
 
 def topology_text(point: Any) -> str:
@@ -253,16 +291,13 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
     from nas.views import Views
 
     views = Views.open(run)
-    try:
-        views.write_all()
-    except OSError as error:
-        raise UserError(f"{run}: cannot be written: {error.strerror}") from error
+    views.write_all()
     if as_json:
         _print_json(summary(views.trials, views.experiment.objectives))
         return
-    from nas.progress import front_table
+    from nas.progress import FrontTable
 
-    Console().print(front_table(views.experiment, views.front, title="Pareto front"))
+    Console().print(FrontTable(views.experiment, views.front, title="Pareto front"))
     typer.echo(f"{run}/report.html")
 
 
@@ -271,13 +306,15 @@ def _print_json(data: Any) -> None:
 
 
 def main() -> None:
-    """Entry point: user errors are one message and exit status 2, an interrupt is 130."""
+    """Entry point: user errors are one message and exit status 2, an interrupt is 130, a closed pipe 141."""
     interrupts.watch()
     try:
         app(standalone_mode=True, prog_name="wireloom")
     except SystemExit as end:
         if end.code == INTERRUPTED:
             interrupts.settle()
+        elif _reader_left(end):
+            sys.exit(PIPE_CLOSED)
         raise
     except KeyboardInterrupt:
         interrupts.settle()
@@ -293,3 +330,11 @@ def main() -> None:
         where = "" if error.filename is None else f"{error.filename}: "
         typer.echo(f"wireloom: {where}{error.strerror or error}", err=True)
         sys.exit(BAD_INPUT)
+
+
+def _reader_left(end: SystemExit) -> bool:
+    """Whether nobody reads what we print any more, as behind ``| head``; typer and rich make that an exit of 1."""
+    broken = isinstance(end.__context__, BrokenPipeError)
+    if broken:  # Python flushes once more at its end, and would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return broken

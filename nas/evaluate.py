@@ -3,31 +3,57 @@
 import time
 import traceback
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from graphs import Topology
 from graphs.compiler import compile as compile_topology
+from nas.errors import RunFolderError
 from nas.jobs import Job, Outcome, Report
 from trainers import checkpoint
 from trainers.backbones import build
-from trainers.data import Data, load
+from trainers.data import Data, Split, load, load_test
 from trainers.errors import Diverged
 from trainers.loop import train
 from trainers.metrics import evaluate as measure
 
+FINGERPRINT = "data_fingerprint"  # of the weights' metadata: what they were trained on
+
+
+class Stopwatch:
+    """Adds up the seconds for which it runs."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def run(self, on: bool) -> None:
+        """Start, or stop; doing it twice changes nothing."""
+        now = time.perf_counter()
+        if self._since is not None:
+            self.seconds += now - self._since
+        self._since = now if on else None
+
 
 class Classifier(nn.Module):
-    """Stem, wired blocks and head as one model: images -> logits."""
+    """Stem, wired blocks and head as one model: images -> logits. ``watch`` runs while it is in training mode."""
 
     def __init__(self, stem: nn.Module, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.stem = stem
         self.body = body
         self.head = head
+        self.watch: Stopwatch | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        if self.watch is not None:
+            self.watch.run(mode)
+        return super().train(mode)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.body(self.stem(images)))
@@ -58,13 +84,22 @@ def dataset(kind: str) -> Data:
     return load(kind)
 
 
+@lru_cache(maxsize=2)
+def held_out(kind: str) -> Split:
+    """The test part, which no trial of a search is measured on."""
+    return load_test(kind)
+
+
 def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
     """Train ``job``: yields a Report at each asked step, is sent whether to go on, and returns the Outcome.
 
-    What goes wrong inside a trial is an outcome, not an exception; only an interrupt passes through.
+    ``seconds`` of the outcome is wall time in training mode, that is of training steps alone: imports, loading
+    data, building the model and its optimiser, validation, waiting for an answer and saving are not in it.
+
+    What goes wrong inside a trial is an outcome, not an exception. What passes through: an interrupt, and a
+    RunFolderError where the weights cannot be saved, because that is the disk's fault and not the topology's.
     """
-    started = time.perf_counter()
-    waited = 0.0
+    watch = Stopwatch()
     step = 0
     accuracy = loss = None
     try:
@@ -77,29 +112,44 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
             channels=data.channels,
             seed=job.seed,
         )
-        started = time.perf_counter()
+        model.watch = watch
         progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at)
         for point in progress:
+            watch.run(False)
             step, accuracy, loss = point.step, point.accuracy, point.loss
-            asked = time.perf_counter()
             asks = step in job.ask_at
             go_on = yield Report(job.number, step, point.train_loss, accuracy, loss, asks)
-            waited += time.perf_counter() - asked
             if asks and not go_on:
                 progress.close()
-                seconds = time.perf_counter() - started - waited
-                return Outcome(job.number, "stopped", step, seconds, accuracy, loss, "dominated at its rung")
-        seconds = time.perf_counter() - started - waited
+                return Outcome(job.number, "stopped", step, watch.seconds, accuracy, loss, "dominated at its rung")
+            watch.run(True)
+        watch.run(False)
         if job.weights is not None:
-            checkpoint.save(job.weights, model.state_dict(), dict(job.metadata))
-        return Outcome(job.number, "complete", step, seconds, accuracy, loss)
+            _save(job.weights, model, {**job.metadata, FINGERPRINT: data.fingerprint})
+        done = Outcome(job.number, "complete", step, watch.seconds, accuracy, loss)
+        if job.test:
+            test_accuracy, test_loss = measure(model, held_out(job.data))
+            done = replace(done, test_accuracy=test_accuracy, test_loss=test_loss)
+        return done
+    except RunFolderError:
+        raise
     except Diverged as error:
-        elapsed = time.perf_counter() - started - waited
-        return Outcome(job.number, "diverged", error.step, elapsed, accuracy, loss, str(error))
+        watch.run(False)
+        return Outcome(job.number, "diverged", error.step, watch.seconds, accuracy, loss, str(error))
     except Exception as error:
+        watch.run(False)
         reason = f"{type(error).__name__}: {error}"
-        elapsed = time.perf_counter() - started - waited
-        return Outcome(job.number, "failed", step, elapsed, accuracy, loss, reason, traceback.format_exc())
+        return Outcome(job.number, "failed", step, watch.seconds, accuracy, loss, reason, traceback.format_exc())
+
+
+def _save(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    try:
+        checkpoint.save(path, model.state_dict(), metadata)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: the trained weights cannot be written: {error.strerror or error}; mend that (make room on a full "
+            "disk), then --resume trains this trial again and goes on"
+        ) from error
 
 
 def accuracy_of(model: nn.Module, kind: str) -> tuple[float, float]:

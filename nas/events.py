@@ -7,7 +7,8 @@ error, because a silent gap would change what the search proposes next.
 
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -33,15 +34,69 @@ def _parse(path: Path) -> list[tuple[int, Event]]:
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         offset += len(line) + 1
         try:
-            event = json.loads(line)
+            event = json.loads(line, parse_constant=_refuse)
         except ValueError as error:
             raise RunFolderError(_damaged(path, number, f"it is not JSON ({error})")) from error
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
             raise RunFolderError(_damaged(path, number, "it is not an event"))
         if event.get("seq") != number - 1:
             raise RunFolderError(_damaged(path, number, f"its seq is {event.get('seq')!r}, not {number - 1}"))
+        problem = _mistyped(event)
+        if problem is not None:
+            raise RunFolderError(_damaged(path, number, problem))
         events.append((offset, event))
     return events
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number there")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    largest = sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _mapping(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+# What the fields of events and of a report's point hold: in words, the check, whether null will do, the fields.
+# Which of them an event needs is the ledger's business.
+_KINDS: tuple[tuple[str, Callable[[object], bool], bool, str], ...] = (
+    ("a whole number", _whole, False, "ask seed step depth parameters trained asks"),
+    ("a whole number or null", _whole, True, "number twin trial"),
+    ("a number", _number, False, "flops traffic budget_flops spent_flops train_loss"),
+    ("a number or null", _number, True, "accuracy loss seconds test_accuracy test_loss"),
+    ("a text", _text, False, "name key source verdict digest status family"),
+    ("a text or null", _text, True, "reason"),
+    ("a mapping", _mapping, False, "point objectives"),
+)
+_FIELDS = {name: kind for kind in _KINDS for name in kind[3].split()}
+
+
+def _mistyped(event: Mapping[str, Any]) -> str | None:
+    """The first field that does not hold what it should, in words; fields that are not known pass."""
+    known = [(name, value, _FIELDS[name]) for name, value in event.items() if name in _FIELDS]
+    known += [(f"point.{name}", value, _FIELDS[name]) for name, value in _below(event, "point") if name in _FIELDS]
+    known += [(f"objectives.{name}", value, _FIELDS["flops"]) for name, value in _below(event, "objectives")]
+    for name, value, (wanted, fits, nullable, _) in known:
+        if not fits(value) and not (nullable and value is None):
+            return f"{name} is {json.dumps(value)[:60]}; must be {wanted}"
+    return None
+
+
+def _below(event: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    found = event.get(name)
+    return list(found.items()) if isinstance(found, dict) else []
 
 
 def _damaged(path: Path, number: int, why: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
-from search_space.document import read
+from search_space.document import Document, read
 from search_space.schema import Strict, build, one_of, parse, wrong
 from search_space.space import Space
 from trainers import catalogue, shapes
@@ -31,6 +31,13 @@ GOALS: Mapping[Metric, Goal] = {
 RATIO: Metric = "accuracy_per_gflop"
 RATIO_FLOOR = 0.5
 
+# Beyond these a number is a slip of the pen, and arithmetic, memory or the operating system would give out later.
+MOST_TRIALS = 1_000_000
+MOST_GFLOPS = 1e15
+MOST_SAMPLES = 65_536
+MOST_WIDTH = 1_000_000
+MOST_THREADS = 1024
+
 
 class Data(Strict):
     """A dataset of ``trainers.catalogue``."""
@@ -42,10 +49,10 @@ class Backbone(Strict):
     """A backbone of ``trainers.backbones``; hidden widths left out are twice the width they expand."""
 
     kind: Annotated[str, one_of("backbone kind", shapes.SHAPES)] = Field(examples=["mixer"])
-    dim: int = Field(ge=1, examples=[48])
-    patch: int = Field(ge=1, examples=[2])
-    token_hidden: int | None = Field(default=None, ge=1)
-    channel_hidden: int | None = Field(default=None, ge=1)
+    dim: int = Field(ge=1, le=MOST_WIDTH, examples=[48])
+    patch: int = Field(ge=1, le=MOST_WIDTH, examples=[2])
+    token_hidden: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
+    channel_hidden: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
 
 
 class Objective(Strict):
@@ -80,13 +87,13 @@ class Objective(Strict):
 class Train(Strict):
     """How each trial is trained. ``budget_gflops`` are training GFLOPs, ``warmup`` is a fraction of the steps."""
 
-    budget_gflops: float = Field(gt=0, examples=[300])
-    batch: int = Field(ge=1, examples=[64])
+    budget_gflops: float = Field(gt=0, le=MOST_GFLOPS, examples=[300])
+    batch: int = Field(ge=1, le=MOST_SAMPLES, examples=[64])
     lr: float = Field(gt=0, examples=["2.0e-3"])
     warmup: float = Field(ge=0, lt=1, examples=[0.1])
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=MOST_THREADS)
 
 
 class Halving(Strict):
@@ -118,7 +125,7 @@ class Experiment(Strict):
 
     name: str = Field(examples=["digits"])
     seed: int = Field(ge=0, lt=2**32, examples=[0])
-    trials: int = Field(ge=1, examples=[24])
+    trials: int = Field(ge=1, le=MOST_TRIALS, examples=[24])
     data: Data = Field(examples=["{kind: digits}"])
     backbone: Backbone = Field(examples=["{kind: mixer, dim: 48, patch: 2}"])
     space: Space = Field(examples=["{depth: 8, families: {residual: {}}}"])
@@ -134,7 +141,8 @@ class Experiment(Strict):
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read a file; SpaceError with file, line and key path for the first thing that is wrong."""
         document = read(path)
-        given = {"space": Space.parse(document)} if "space" in document.data else {}
+        space = Space.parse(document, sublayers=_sublayers(document)) if "space" in document.data else None
+        given = {} if space is None else {"space": space}
         return parse(cls, document, given=given)
 
     def resolved(self) -> dict[str, Any]:
@@ -179,3 +187,10 @@ class Experiment(Strict):
         except TrainerError as error:
             raise wrong(str(error), at=("backbone",)) from None
         return self
+
+
+def _sublayers(document: Document) -> int:
+    """How many blocks of the document's backbone make one of the papers'; 1 where what it says is refused later."""
+    backbone = document.data.get("backbone")
+    kind = backbone.get("kind") if isinstance(backbone, dict) else None
+    return shapes.sublayers(kind) if isinstance(kind, str) and kind in shapes.SHAPES else 1

@@ -13,7 +13,8 @@ class Job:
     """Everything a worker needs to train one trial, as plain data.
 
     ``report_at`` are the steps at which to measure; ``ask_at`` those of them at which to ask whether to go on.
-    ``weights`` is where the trained weights go, if anywhere.
+    ``weights`` is where the trained weights go, if anywhere. ``test`` asks for the test split at the very end:
+    a trial of a search never does.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Job:
     report_at: tuple[int, ...]
     ask_at: tuple[int, ...] = ()
     weights: Path | None = None
+    test: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,7 +46,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: ``complete``, ``stopped``, ``diverged`` or ``failed``. ``seconds`` is training time."""
+    """How a job ended: ``complete``, ``stopped``, ``diverged`` or ``failed``. ``seconds`` is that of training steps."""
 
     number: int
     kind: str
@@ -54,3 +56,5 @@ class Outcome:
     loss: float | None = None
     reason: str | None = None
     traceback: str | None = None
+    test_accuracy: float | None = None
+    test_loss: float | None = None

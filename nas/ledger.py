@@ -35,7 +35,7 @@ class Ledger:
     digests: dict[str, int] = field(default_factory=dict)
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     start: Event | None = None
-    ended: bool = False
+    ended: bool = False  # nothing happened since the last end
 
     @classmethod
     def replay(cls, events: Iterable[Event]) -> "Ledger":
@@ -55,6 +55,7 @@ class Ledger:
 
     def apply(self, event: Event) -> None:
         """Take in one event as it stands in the log."""
+        self.ended = event["event"] == "end"  # a search that is made longer goes on behind its end
         match event["event"]:
             case "start":
                 self.start = event
@@ -63,12 +64,12 @@ class Ledger:
             case "report":
                 point = CurvePoint(**event["point"])
                 self.curves.setdefault(event["number"], {})[point.step] = point
+            case "restart":  # what the interrupted attempt reported is not part of this one
+                self.curves.pop(self.open[event["number"]]["number"], None)
             case "result":
                 self._result(event)
             case "confirm":
                 self.confirmed[event["digest"], event["seed"]] = event
-            case "end":
-                self.ended = True
 
     def _ask(self, event: Event) -> None:
         point = Point.from_dict(event["point"])

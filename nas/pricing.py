@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from graphs import BlockCost, Cost, ModelCost, Plan, Topology, lower, price
+from graphs import BlockCost, Cost, ModelCost, Plan, Topology, TopologyError, lower, price
 from nas.experiment import Experiment
+from search_space.space import Point
 from trainers import costs as backbone_costs
 from trainers.catalogue import describe
+from trainers.errors import TrainerError
 from trainers.recipe import steps_for
 
 
@@ -53,6 +55,16 @@ def priced(experiment: Experiment, topology: Topology) -> Priced:
     batch = experiment.train.batch
     steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
     return Priced(topology, plan, cost, steps, batch * cost.training_flops)
+
+
+def judged(experiment: Experiment, point: Point) -> tuple[Priced | None, str | None]:
+    """The plan of a point of the space if it may be trained, else why it may not: illegal, too dear or over a limit."""
+    try:
+        plan = priced(experiment, experiment.space.topology(point))
+    except (TopologyError, TrainerError) as error:
+        return None, str(error)
+    reason = broken_limit(experiment, plan.cost)
+    return (plan, None) if reason is None else (None, reason)
 
 
 def broken_limit(experiment: Experiment, cost: Cost) -> str | None:

@@ -1,8 +1,10 @@
 """What a person sees while a search runs: a live board on a terminal, one line a trial elsewhere."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -16,6 +18,7 @@ from nas.records import Status, Trial
 from nas.units import describe, show
 
 SHOWN = 6  # rows of the live front
+NAME = 32  # characters of a trial's family and settings
 COLOURS = {
     Status.COMPLETE: "green",
     Status.PRUNED: "yellow",
@@ -81,27 +84,51 @@ class ProgressBoard:
 
     def _board(self) -> Group:
         front = pareto(self.ledger.ordered(), self.experiment.objectives)
-        return Group(front_table(self.experiment, front[:SHOWN], title="front so far"), self._bars)
+        return Group(FrontTable(self.experiment, front[:SHOWN], title="front so far"), self._bars)
 
 
-def front_table(experiment: Experiment, front: tuple[Trial, ...], title: str) -> Table:
-    """The front for a terminal: family, each objective, accuracy, FLOPs, parameters and digest."""
-    metrics = dict.fromkeys(["accuracy", *(one.metric for one in experiment.objectives), "flops", "parameters"])
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("trial", justify="right")
-    table.add_column("family", no_wrap=True, overflow="ellipsis")
-    for metric in metrics:
-        table.add_column({"flops": "inference MFLOPs"}.get(metric, metric), justify="right")
-    table.add_column("digest")
-    for trial in front:
-        cells = []
-        for metric in metrics:
-            value = trial.objectives.get(metric)
-            own = getattr(trial, metric, None)
-            shown = value if value is not None else own
-            if metric == "parameters":
-                cells.append("–" if shown is None else f"{int(shown):,}")
-            else:
-                cells.append(show(metric, shown, symbol=metric != "flops"))
-        table.add_row(str(trial.number), describe(trial, 32), *cells, trial.digest)
-    return table
+@dataclass(frozen=True, slots=True)
+class FrontTable:
+    """The front for a terminal: family, each objective, accuracy, FLOPs, parameters and digest.
+
+    What a narrow terminal has no room for is left out: the digest first, then costs that are no objectives, then
+    the end of the family's settings.
+    """
+
+    experiment: Experiment
+    front: tuple[Trial, ...]
+    title: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        objectives: list[str] = [one.metric for one in self.experiment.objectives]
+        columns = list(dict.fromkeys(["accuracy", *objectives, "flops", "parameters", "digest"]))
+
+        def excess() -> int:
+            boundless = options.update(max_width=1000)  # a measurement stops at the width it is given
+            return console.measure(self._table(columns), options=boundless).maximum - options.max_width
+
+        for spare in ("digest", "parameters", "flops"):
+            if spare not in objectives and excess() > 0:
+                columns.remove(spare)
+        longest = max((len(describe(trial, NAME)) for trial in self.front), default=NAME)
+        yield self._table(columns, longest - max(excess(), 0))
+
+    def _table(self, columns: Sequence[str], name_width: int = NAME) -> Table:
+        table = Table(title=self.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table.add_column("trial", justify="right")
+        table.add_column("family", no_wrap=True, overflow="ellipsis", max_width=max(name_width, 8))
+        for column in columns:
+            name = {"flops": "inference MFLOPs"}.get(column, column)
+            table.add_column(name, justify="left" if column == "digest" else "right", no_wrap=True)
+        for trial in self.front:
+            table.add_row(str(trial.number), describe(trial, NAME), *(_cell(trial, column) for column in columns))
+        return table
+
+
+def _cell(trial: Trial, column: str) -> str:
+    value = trial.objectives.get(column, getattr(trial, column, None))
+    if column == "digest":
+        return trial.digest
+    if column == "parameters":
+        return "–" if value is None else f"{int(value):,}"
+    return show(column, value, symbol=column != "flops")

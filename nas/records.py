@@ -44,8 +44,9 @@ class Trial:
 
     ``flops`` are inference FLOPs of one sample, wiring included; ``traffic`` is the wiring's reads and writes,
     forward and backward, in units of one pass over one hidden state; ``budget_flops`` and ``spent_flops`` are
-    training FLOPs. ``objectives`` maps each objective of the experiment to its value and is empty where the
-    trial produced none. ``reason`` says why a trial is not COMPLETE. ``topology`` is the JSON form.
+    training FLOPs; ``seconds`` is the wall time of training steps alone. ``objectives`` maps each objective of the
+    experiment to its value and is empty where the trial produced none. ``reason`` says why a trial is not COMPLETE.
+    ``topology`` is the JSON form.
     """
 
     number: int

@@ -31,19 +31,20 @@ def write_report(
     facts: Mapping[str, str],
     drawings: Mapping[str, bytes],
     commands: Sequence[tuple[str, str]],
+    verdict: str = "",
     confirmation: Sequence[Mapping[str, object]] = (),
 ) -> Path:
     """Write ``report.html`` in one step and return its path; raises OSError.
 
     ``drawings`` are SVG or PNG by digest, ``commands`` pairs of what it does and what to type, ``confirmation``
-    the rows of the fresh-seed table, shown as they are.
+    the rows of the fresh-seed table, shown as they are below ``verdict``, what they come to.
     """
     known = {trial.digest: trial for trial in (*trials, *front)}
     body = [
         _headline(trials, objectives, winner, bool(confirmation)),
         section("Quality against cost", image(pareto_figure(trials, objectives, front), "Pareto plot")),
         section("The front", _front_note(objectives) + _trial_table(front, objectives)),
-        section("Confirmed on fresh seeds", _plain_table(confirmation)) if confirmation else "",
+        section("Confirmed on fresh seeds", _confirmation(verdict, confirmation)) if confirmation else "",
         section("Topologies", _drawings(drawings, known)) if drawings else "",
         section("Learning curves", image(curves_figure(trials, front), "learning curves")),
         section("What the search cost", _cost(trials)),
@@ -147,8 +148,9 @@ def _digest(digest: str) -> str:
     return f'<code title="{escaped(digest)}">{escaped(digest[:8])}</code>'
 
 
-def _plain_table(rows: Sequence[Mapping[str, object]]) -> str:
-    return table(list(rows[0]), [[cell(str(item)) for item in row.values()] for row in rows])
+def _confirmation(verdict: str, rows: Sequence[Mapping[str, object]]) -> str:
+    cells = [[cell("–" if item is None else str(item)) for item in row.values()] for row in rows]
+    return f"<p>{escaped(verdict)}</p>" + table(list(rows[0]), cells)
 
 
 def _cost(trials: Sequence[Trial]) -> str:

@@ -69,7 +69,8 @@ class Proposer:
         """An earlier ask as Optuna sees it, or None where its point is outside the declared space."""
         recorder = _Record(told.point, self._optuna.distributions)
         try:
-            self.space.ask(recorder)
+            if self.space.ask(recorder) != told.point:  # the residual network, beside one family without questions
+                return None
         except KeyError:
             return None
         states = self._optuna.trial.TrialState

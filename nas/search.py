@@ -1,5 +1,6 @@
 """One search from experiment to report: what ``wireloom search`` does, as a function."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
 from nas.ledger import Ask
+from nas.lock import environment
 from nas.pricing import Priced, priced
 from nas.progress import ProgressBoard
 from nas.records import Trial
-from nas.run_folder import RunFolder, environment
+from nas.run_folder import RunFolder
 from nas.study import ASKS_PER_TRIAL, Study
 from nas.tracking import Tracker
 from nas.views import Views, topology_of
+from search_space.space import RESIDUAL
 from trainers.errors import TrainerError
 
 SAMPLED = 64  # random points tried, beside the corners, before a limit is called impossible
@@ -33,6 +36,31 @@ class Done:
     views: Views
     study: Study
     tracking: str
+
+    @property
+    def shortfall(self) -> str:
+        """Why there are fewer trials than were asked for, as far as asks tell; empty where there are as many."""
+        if not self.study.exhausted:
+            return ""
+        ledger = self.study.ledger
+        count = Counter(ask.verdict for ask in ledger.asks)
+        return (
+            f"stopped after {len(ledger.asks)} asks with {ledger.trained} of {self.study.experiment.trials} trials: "
+            f"{count['duplicate']} asks repeated an earlier topology, {count['rejected']} were rejected "
+            f"(at most {ASKS_PER_TRIAL} asks per trial)"
+        )
+
+
+def too_small(experiment: Experiment) -> str | None:
+    """A warning where the space has fewer points than there are trials, as far as points can be counted."""
+    size = experiment.space.size()
+    if size is None:
+        return None
+    names = {family.name for family in experiment.space.families}
+    points = size + (experiment.search.baselines and RESIDUAL not in names)  # the residual network races anyway
+    if points >= experiment.trials:
+        return None
+    return f"the space has {points} points, fewer than the {experiment.trials} trials: the search will stop short"
 
 
 def check_reachable(experiment: Experiment) -> list[Priced]:
@@ -91,10 +119,11 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
 
     study = Study(experiment, folder, SerialExecutor())
     views = Views(folder.path, experiment, study.ledger)
-    facts = environment(dataset(experiment.data.kind).fingerprint, _device())
-    folder.write_lock(facts)
+    folder.settle(environment(dataset(experiment.data.kind).fingerprint, _device()))
     board = ProgressBoard(experiment, study.ledger, console)
     with board:
+        for note in folder.notes:
+            board.say(note)
         tracker = Tracker(
             folder.path,
             experiment_name=experiment.name,
@@ -103,10 +132,17 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
             warn=board.say,
         )
         with study.timed("tracking"):
-            tracker.start(_parameters(experiment), {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()})
+            tracker.start(
+                _parameters(experiment),
+                {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()},
+                {"trials": str(experiment.trials)},
+            )
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
                 if not tracker.knows(trial):
                     tracker.trial(trial, _picture(trial))
+        for design in study.designs:
+            if not design.runs:
+                board.say(f"no baseline of {design.point.family}: {design.why}")
         study.observers = (board, _Tracking(tracker, views, study))
         try:
             study.run()
@@ -146,7 +182,6 @@ def _parameters(experiment: Experiment) -> Mapping[str, str | float]:
         "backbone": experiment.backbone.kind,
         "dim": experiment.backbone.dim,
         "seed": experiment.seed,
-        "trials": experiment.trials,
         "sampler": experiment.search.sampler,
         "budget_gflops": experiment.train.budget_gflops,
         "lr": experiment.train.lr,

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from graphs import TopologyError
+from nas.baselines import baselines
 from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
@@ -75,7 +76,8 @@ class Study:
             random_share=experiment.search.random_share,
         )
         self.classes = describe(experiment.data.kind)["classes"]
-        self.baselines = experiment.space.baselines() if experiment.search.baselines else ()
+        self.designs = baselines(experiment)
+        self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
         self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}  # rung -> trial -> signed objectives there
         self.times: dict[str, float] = defaultdict(float)
@@ -84,6 +86,8 @@ class Study:
         """Search until the asked number of trials is trained or 20 times as many points were proposed."""
         self._restore_rungs()
         self._keep_front_weights()  # the crash may have come between a result and this
+        for number in sorted(self.ledger.curves):  # cut off in the middle: it is trained from the start
+            self._log("restart", number=number)
         queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
         try:
@@ -186,18 +190,21 @@ class Study:
         }
         return fields | ({} if reason is None else {"reason": reason}), reason, plan
 
-    def log_confirmed(self, trial: Trial, seed: int, outcome: Outcome) -> None:
-        """Log how a trial's topology did on a fresh seed."""
+    def log_confirmed(self, plan: Priced, *, number: int | None, seed: int, outcome: Outcome) -> None:
+        """Log how a topology, that of trial ``number`` if it was one, did on a fresh seed."""
         self._log(
             "confirm",
-            trial=trial.number,
-            family=trial.family,
-            digest=trial.digest,
+            trial=number,
+            family=plan.topology.family,
+            depth=plan.topology.depth,
+            digest=plan.topology.digest,
             seed=seed,
             status=STATUS[outcome.kind].value,
             accuracy=outcome.accuracy,
             loss=outcome.loss,
-            spent_flops=outcome.step * self._plan(trial.number).flops_per_step,
+            test_accuracy=outcome.test_accuracy,
+            test_loss=outcome.test_loss,
+            spent_flops=outcome.step * plan.flops_per_step,
             seconds=outcome.seconds,
         )
 
@@ -215,16 +222,16 @@ class Study:
             steps = self._plan(number).steps
             curve = {max(1, round(steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
             return replace(
-                self.job(number, seed=self.experiment.seed),
+                self.job(self._plan(number), number=number, seed=self.experiment.seed),
                 report_at=tuple(sorted(curve.union(self._rungs(steps)))),
                 ask_at=() if event["source"] == "baseline" else self._rungs(steps),
                 weights=self.folder.weight_file(number),
                 metadata={"digest": event["digest"], "number": str(number), "seed": str(self.experiment.seed)},
             )
 
-    def job(self, number: int, *, seed: int) -> Job:
-        """The topology of a trial to be trained on ``seed``, with nothing asked or kept."""
-        plan, train = self._plan(number), self.experiment.train
+    def job(self, plan: Priced, *, number: int, seed: int) -> Job:
+        """A topology to be trained on ``seed``, with nothing asked or kept."""
+        train = self.experiment.train
         return Job(
             number=number,
             topology=plan.topology.to_dict(),

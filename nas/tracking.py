@@ -103,15 +103,25 @@ class Tracker:
         )
 
     @_harmless
-    def start(self, params: Mapping[str, str | float], artifacts: Mapping[str, bytes | str]) -> None:
-        """Open the store and the search's own run, or find it again; artifacts are contents by file name."""
+    def start(
+        self,
+        params: Mapping[str, str | float],
+        artifacts: Mapping[str, bytes | str],
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open the store and the search's own run, or find it again; artifacts are contents by file name.
+
+        ``tags`` are what may change when a search is continued, which a param of MLflow cannot; then the artifacts
+        are written again.
+        """
         self._store = _Store(self.uri, self._experiment_name, self._folder, self._key)
         run = self._store.run(self._key, self._run_name)
         self._store.mark(run, "RUNNING")
-        if not run.logged:
+        wanted = {**(tags or {}), _LOGGED: "1"}
+        if not wanted.items() <= run.tags.items():
             self._store.write(run, params=params)
             self._store.attach(run, artifacts)
-            self._store.write(run, tags={_LOGGED: "1"})
+            self._store.write(run, tags=wanted)
 
     @_harmless
     def trial(self, trial: Trial, picture: bytes | None) -> None:

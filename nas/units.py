@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphs.families import FAMILIES
@@ -26,6 +26,10 @@ class Unit:
 UNITS = {
     "accuracy": Unit("validation accuracy", "%", 100.0, 2),
     "loss": Unit("validation loss", "nats per sample", 1.0, 4),
+    "validation_accuracy": Unit("validation accuracy", "%", 100.0, 2),
+    "validation_loss": Unit("validation loss", "nats per sample", 1.0, 4),
+    "test_accuracy": Unit("test accuracy", "%", 100.0, 2),
+    "test_loss": Unit("test loss", "nats per sample", 1.0, 4),
     "train_loss": Unit("training loss", "nats per sample", 1.0, 4),
     "flops": Unit("inference cost per sample", "MFLOPs", 1e-6, 3),
     "parameters": Unit("parameters", "thousands", 1e-3, 1),
@@ -64,12 +68,17 @@ def describe(trial: Trial, limit: int = 60) -> str:
 
     Switches at their published setting and a wiring's priorities are left out: its edges are in its picture.
     """
+    return describe_point(trial.family, trial.point, limit)
+
+
+def describe_point(family: str, point: Mapping[str, object], limit: int = 60) -> str:
+    """The same of a point that is no trial."""
     settings = (
         f"{key.rpartition('.')[2]}={_brief(value)}"
-        for key, value in trial.point.items()
-        if key != "family" and not key.startswith("wiring.priority.") and not _published(trial.family, key, value)
+        for key, value in point.items()
+        if key != "family" and not key.startswith("wiring.priority.") and not _published(family, key, value)
     )
-    text = " ".join([trial.family or "no family", *settings])
+    text = " ".join([family or "no family", *settings])
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -1,12 +1,13 @@
 """The views of a run: tables, pictures, report and winner, rebuilt from the event log whenever asked."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from graphs import Topology, draw
-from nas.confirm import Comparison, compare
+from nas.confirm import pair_of, verdict
 from nas.confirm import rows as confirmation_rows
 from nas.confirm import write as write_confirmation
 from nas.errors import RunFolderError
@@ -16,7 +17,7 @@ from nas.front import pareto, winner
 from nas.ledger import Ledger
 from nas.plots import save_pareto
 from nas.records import Trial
-from nas.report import residual_baseline, write_report
+from nas.report import write_report
 from nas.tables import write_pareto, write_trials
 from nas.units import show
 
@@ -51,13 +52,10 @@ class Views:
         return winner(self.trials, self.experiment.objectives)
 
     @property
-    def comparison(self) -> Comparison | None:
-        """The winner against the residual network on fresh seeds, where the run confirmed it."""
-        best = self.winner
-        baseline = None if best is None else residual_baseline(self.trials, best)
-        if best is None or baseline is None:
-            return None
-        return compare(self.ledger.confirmed, best.digest, baseline.digest)
+    def verdict(self) -> str:
+        """What fresh seeds say of the winner beside the residual network of its depth; empty if not confirmed."""
+        pair = pair_of(self.experiment, self.trials) if self.ledger.confirmed else None
+        return "" if pair is None else verdict(pair, self.ledger.confirmed)
 
     def write_tables(self) -> None:
         """``trials.csv`` and ``pareto.csv``."""
@@ -76,9 +74,6 @@ class Views:
         confirmed = confirmation_rows(self.ledger.confirmed)
         if confirmed:
             write_confirmation(self.folder / "confirm.csv", confirmed)
-        facts = self.facts()
-        if self.comparison is not None:
-            facts = {"comparison": str(self.comparison)} | facts
         write_report(
             self.folder,
             name=self.experiment.name,
@@ -86,9 +81,10 @@ class Views:
             objectives=objectives,
             front=front,
             winner=best,
-            facts=facts,
+            facts=self.facts(),
             drawings={trial.digest: draw.picture(topology_of(trial)) for trial in front[:DRAWN]},
             commands=self.commands(),
+            verdict=self.verdict,
             confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in confirmed],
         )
 
@@ -103,10 +99,15 @@ class Views:
     def commands(self) -> list[tuple[str, str]]:
         """What a reader may want to type next, with a word on what it does."""
         return [
-            ("compile the winner and check it", f"wireloom compile {self.folder} --out {self.folder}/model"),
-            ("run this search again", f"wireloom search {self.folder}/experiment.yaml"),
-            ("look at the winner", f"wireloom show {self.folder}/winner/topology.yaml"),
+            ("compile the winner and check it", command("compile", self.folder, "--out", self.folder / "model")),
+            ("run this search again", command("search", self.folder / "experiment.yaml")),
+            ("look at the winner", command("show", self.folder / "winner" / "topology.yaml")),
         ]
+
+
+def command(*arguments: object) -> str:
+    """A ``wireloom`` command as one types it into a shell."""
+    return shlex.join(["wireloom", *map(str, arguments)])
 
 
 def topology_of(trial: Trial) -> Topology:

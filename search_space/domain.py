@@ -11,6 +11,8 @@ from search_space.errors import Key
 from search_space.point import Suggest, Value
 from search_space.schema import Strict, parse, shown, value, wrong
 
+LARGEST = 10**9  # of a range of whole numbers; samplers compute with them in floating point
+
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
@@ -71,10 +73,10 @@ class Choice:
 class IntRange(Strict):
     """low, low + step, .., high."""
 
-    low: int = Field(examples=[1])
-    high: int = Field(examples=[8])
+    low: int = Field(ge=-LARGEST, le=LARGEST, examples=[1])
+    high: int = Field(ge=-LARGEST, le=LARGEST, examples=[8])
     log: bool = False
-    step: int = Field(default=1, ge=1)
+    step: int = Field(default=1, ge=1, le=LARGEST)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

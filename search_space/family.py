@@ -1,7 +1,7 @@
 """One family of a space: what its parameters may be, checked against the family's own signature."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, get_origin
@@ -18,6 +18,7 @@ from search_space.schema import shown, value
 from search_space.wiring import Encoding
 
 WIRING = "wiring"
+PERIOD = "period"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Family:
         return cls(name, tuple((one.name, Fixed(one.default)) for one in known if one.default is not None))
 
     @classmethod
-    def read(cls, document: Document, at: Key, depth: Domain) -> "Family":
+    def read(cls, document: Document, at: Key, depth: Domain, sublayers: int = 1) -> "Family":
         """The family at a key path ending in its name; SpaceError on a parameter that it has not or cannot take."""
         name = str(at[-1])
         if name not in FAMILIES:
@@ -58,7 +59,7 @@ class Family:
                 f"{'empty' if data is None else shown(data)}; must be a mapping of parameters: write {{}} for none"
             )
             raise document.error(at, problem)
-        known = {parameter.name: parameter for parameter in parameters(FAMILIES[name])}
+        known = {parameter.name: parameter for parameter in parameters(FAMILIES[name], sublayers)}
         encoded = ("edges", "in_degree") if name == WIRING else ()
         for key in data:
             if key not in known and key not in encoded:
@@ -91,15 +92,24 @@ class Family:
             arguments["edges"] = self.encoding.decode(point.depth, values)
         return FAMILIES[self.name](point.depth, **arguments)
 
-    def baseline(self, depth: int) -> Point:
+    def baseline(self, depth: int, sublayers: int = 1) -> Point:
         """The point of published defaults, each replaced by the nearest declared value if it is not declared."""
-        defaults = {parameter.name: parameter.default for parameter in parameters(FAMILIES[self.name])}
+        nearest = {f"{self.name}.{name}": value for name, value in self._published(sublayers).items()}
+        return self.point(depth, Answers(nearest))
+
+    def baseline_depths(self, depths: Iterable[int], sublayers: int = 1) -> list[int]:
+        """Those of ``depths`` that hold whole published blocks, or all where none does; deepest first."""
+        period = int(self._published(sublayers).get(PERIOD, 1))
+        deepest = sorted(depths, reverse=True)
+        return [depth for depth in deepest if depth % period == 0] or deepest
+
+    def _published(self, sublayers: int) -> dict[str, Value]:
+        defaults = {parameter.name: parameter.default for parameter in parameters(FAMILIES[self.name], sublayers)}
         nearest: dict[str, Value] = {}
         for name, declared in self.domains:
             default = defaults[name]
-            value = declared.extremes()[0] if default is None else declared.nearest(default)
-            nearest[f"{self.name}.{name}"] = value
-        return self.point(depth, Answers(nearest))
+            nearest[name] = declared.extremes()[0] if default is None else declared.nearest(default)
+        return nearest
 
     def corners(self, depths: tuple[int, ...]) -> Iterator[Point]:
         """Every combination of the extremes of depth and parameters, all lowest first; priorities are 0."""
@@ -134,14 +144,18 @@ class Family:
                     raise document.error((*at, name, *below), problem)
 
 
-def parameters(family: Callable[..., Topology]) -> tuple[Parameter, ...]:
-    """The parameters of a family after depth whose annotation a YAML file can serve: numbers, truth values, names."""
+def parameters(family: Callable[..., Topology], sublayers: int = 1) -> tuple[Parameter, ...]:
+    """The parameters of a family after depth whose annotation a YAML file can serve: numbers, truth values, names.
+
+    ``sublayers`` of the backbone's blocks make one published block: where the family takes it, its ``period``.
+    """
     annotations = inspect.get_annotations(family, eval_str=True)
     found = []
     for name, parameter in list(inspect.signature(family).parameters.items())[1:]:
         annotation: Any = annotations[name]
         if annotation in (bool, int, float) or get_origin(annotation) == Literal:
             default = None if parameter.default is parameter.empty else parameter.default
+            default = sublayers if name == PERIOD else default
             found.append(Parameter(name, annotation, default))
     return tuple(found)
 

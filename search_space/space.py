@@ -13,7 +13,7 @@ from graphs.errors import UserError
 from graphs.topology import Topology
 from search_space import domain
 from search_space.document import Document
-from search_space.domain import Domain
+from search_space.domain import Choice, Domain, IntRange
 from search_space.errors import Key, unknown
 from search_space.family import WIRING, Family
 from search_space.point import Answers, RandomSuggest, Suggest
@@ -42,17 +42,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The topologies that a file describes. Families keep the file's order, parameters that of the signature."""
+    """The topologies that a file describes. Families keep the file's order, parameters that of the signature.
+
+    ``sublayers`` of the blocks that are wired make one block of the papers.
+    """
 
     depth: Domain
     families: tuple[Family, ...]
+    sublayers: int = 1
 
     @classmethod
-    def parse(cls, document: Document, at: Key = ("space",)) -> "Space":
+    def parse(cls, document: Document, at: Key = ("space",), *, sublayers: int = 1) -> "Space":
         """The space at a key path of a document; SpaceError for the first thing that is wrong.
 
-        Family names, parameters, their types and defaults come from the functions in ``graphs.families``; the
-        least and greatest value of each parameter is tried on the family itself.
+        Family names, parameters, their types and defaults come from the functions in ``graphs.families``, and the
+        published ``period`` is ``sublayers``; the least and greatest value of each parameter is tried on the family
+        itself.
         """
         parse(_Form, document, at)
         here = (*at, "depth")
@@ -61,7 +66,8 @@ class Space:
         if max(_depths(depth)) > MAX_DEPTH:
             raise document.error(here, f"{depth} is too deep; at most {MAX_DEPTH}")
         names = document.get((*at, "families"))
-        return cls(depth, tuple(Family.read(document, (*at, "families", name), depth) for name in names))
+        families = (Family.read(document, (*at, "families", name), depth, sublayers) for name in names)
+        return cls(depth, tuple(families), sublayers)
 
     def ask(self, suggest: Suggest) -> Point:
         """One point. The questions: "family" if there are several, "depth", then the chosen family's parameters.
@@ -91,13 +97,30 @@ class Space:
         return family.build(point)
 
     def baselines(self) -> tuple[Point, ...]:
-        """The declared families at their published defaults and the greatest depth, residual always first.
+        """The deepest point of each known design, the residual network always first; see :meth:`designs`."""
+        return tuple(points[0] for points in self.designs())
 
-        A default that is not declared is replaced by the nearest declared value. Wiring has no baseline.
+    def designs(self) -> tuple[tuple[Point, ...], ...]:
+        """The declared families at their published defaults, residual always first: each at its depths, deepest first.
+
+        A default that is not declared is replaced by the nearest declared value. A family whose site is several
+        blocks takes the depths that hold whole sites, if there are any. Wiring is no published design.
         """
-        depth = max(_depths(self.depth))
         known = [family for family in self.families if family.name not in (RESIDUAL, WIRING)]
-        return tuple(family.baseline(depth) for family in (self._family(RESIDUAL), *known))
+        every = _every_depth(self.depth)
+        return tuple(
+            tuple(family.baseline(depth, self.sublayers) for depth in family.baseline_depths(every, self.sublayers))
+            for family in (self._family(RESIDUAL), *known)
+        )
+
+    def residual(self, depth: int) -> Point:
+        """The residual network of a depth of this space."""
+        return self._family(RESIDUAL).baseline(depth)
+
+    def example(self, name: str, rng: random.Random) -> Point:
+        """A point of one declared family, drawn as :meth:`random` draws."""
+        suggest = RandomSuggest(rng)
+        return self._family(name).point(self._ask_depth(suggest), suggest)
 
     def random(self, rng: random.Random) -> Point:
         """A point of uniformly drawn values; wirings are uniform over the edge budget, not over graphs."""
@@ -153,6 +176,12 @@ class Space:
         if name == RESIDUAL:
             return Family.published(RESIDUAL)
         raise UserError(f"point: {unknown('family', name, [family.name for family in self.families])}")
+
+
+def _every_depth(depth: Domain) -> list[int]:
+    if isinstance(depth, IntRange):
+        return list(range(depth.low, depth.high + 1, depth.step))
+    return [int(one) for one in (depth.options if isinstance(depth, Choice) else depth.extremes())]
 
 
 def _depths(depth: Domain) -> tuple[int, ...]:

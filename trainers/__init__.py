@@ -1,4 +1,4 @@
 """Backbones, data, the training loop and its measurements; knows no topologies and no trials.
 
-`shapes`, `costs`, `recipe`, `catalogue` and `errors` are all that planning needs, and import without torch.
+`shapes`, `hints`, `costs`, `recipe`, `catalogue` and `errors` are all that planning needs, and import without torch.
 """

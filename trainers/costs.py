@@ -1,18 +1,22 @@
 """What a backbone costs, in plain numbers and without torch.
 
 FLOPs are those of one sample's forward pass: 2 per multiply-add, matrix products only, which is what
-torch.utils.flop_counter counts; norms, activations and biases are left out. Parameters are exact.
+torch.utils.flop_counter counts; norms, activations and biases are left out. Parameters are exact. Of the hints
+that blocks take, `pre_norm` alone changes a cost: 0 leaves out the norm's parameters.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from trainers.hints import BlockHints, Hints, check
 from trainers.shapes import MixerShape, parse
 
 
 @dataclass(frozen=True)
 class BlockCost:
+    """Forward FLOPs of one sample and parameters of one block; `kind` is "token" or "channel" in a mixer."""
+
     kind: str
     flops: int
     parameters: int
@@ -31,10 +35,10 @@ class BackboneCosts:
     blocks: tuple[BlockCost, ...]
 
 
-def price(kind: str, **options: Any) -> BackboneCosts:
-    """Costs of a backbone by kind, from the options `trainers.backbones.build` takes; raises TrainerError."""
+def price(kind: str, *, hints: Hints | None = None, **options: Any) -> BackboneCosts:
+    """Costs of a backbone by kind, from the options and hints `trainers.backbones.build` takes; raises TrainerError."""
     shape = parse(kind, options)
-    return PRICES[kind](shape)
+    return PRICES[kind](shape, check(hints, shape.depth))
 
 
 def mixer_costs(
@@ -47,36 +51,31 @@ def mixer_costs(
     classes: int = 10,
     token_hidden: int | None = None,
     channel_hidden: int | None = None,
+    hints: Hints | None = None,
 ) -> BackboneCosts:
     """Costs of `trainers.backbones.mixer` at these sizes; raises TrainerError."""
-    return _mixer(
-        MixerShape(
-            depth=depth,
-            dim=dim,
-            patch=patch,
-            image=image,
-            channels=channels,
-            classes=classes,
-            token_hidden=token_hidden,
-            channel_hidden=channel_hidden,
-        )
+    shape = MixerShape(
+        depth=depth,
+        dim=dim,
+        patch=patch,
+        image=image,
+        channels=channels,
+        classes=classes,
+        token_hidden=token_hidden,
+        channel_hidden=channel_hidden,
     )
+    return _mixer(shape, check(hints, depth))
 
 
-def _mixer(shape: MixerShape) -> BackboneCosts:
+def _mixer(shape: MixerShape, hints: tuple[BlockHints, ...]) -> BackboneCosts:
     tokens, dim = shape.tokens, shape.dim
     norm = 2 * dim
-    # An MLP of width n and hidden width h has two matrices of n * h, and n + h biases.
-    token = BlockCost(
-        kind="token",
-        flops=dim * 4 * tokens * shape.token_width,
-        parameters=norm + 2 * tokens * shape.token_width + shape.token_width + tokens,
-    )
-    channel = BlockCost(
-        kind="channel",
-        flops=tokens * 4 * dim * shape.channel_width,
-        parameters=norm + 2 * dim * shape.channel_width + shape.channel_width + dim,
-    )
+
+    def mlp(kind: str, width: int, hidden: int, times: int, hint: BlockHints) -> BlockCost:
+        """An MLP applied `times` a sample: two matrices of width * hidden, width + hidden biases, maybe a norm."""
+        parameters = 2 * width * hidden + width + hidden + (norm if hint.pre_norm else 0)
+        return BlockCost(kind, flops=times * 4 * width * hidden, parameters=parameters)
+
     return BackboneCosts(
         tokens=tokens,
         dim=dim,
@@ -84,8 +83,13 @@ def _mixer(shape: MixerShape) -> BackboneCosts:
         head_flops=2 * dim * shape.classes,
         stem_parameters=shape.patch_values * dim + dim,
         head_parameters=norm + dim * shape.classes + shape.classes,
-        blocks=tuple(token if number % 2 else channel for number in range(1, shape.depth + 1)),
+        blocks=tuple(
+            mlp("token", tokens, shape.token_width, dim, hint)
+            if number % 2
+            else mlp("channel", dim, shape.channel_width, tokens, hint)
+            for number, hint in enumerate(hints, start=1)
+        ),
     )
 
 
-PRICES: dict[str, Callable[[MixerShape], BackboneCosts]] = {"mixer": _mixer}
+PRICES: dict[str, Callable[[MixerShape, tuple[BlockHints, ...]], BackboneCosts]] = {"mixer": _mixer}

@@ -55,7 +55,7 @@ def load(kind: str) -> Data:
 
 
 def load_test(kind: str) -> Split:
-    """The test part alone; a search never calls this. Raises TrainerError."""
+    """The test part alone, which no trial of a search is measured on. Raises TrainerError."""
     describe(kind)
     return READERS[kind]().test
 

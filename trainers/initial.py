@@ -9,18 +9,24 @@ from trainers.errors import TrainerError
 from trainers.seeding import generator
 
 
-def initialise(module: nn.Module, *, seed: int, name: str) -> None:
+def initialise(module: nn.Module, *, seed: int, name: str, inner_scale: float = 1.0, output_scale: float = 1.0) -> None:
     """Set every parameter of the module in place from (seed, name, the parameter's own qualified name).
 
-    Linear weights are U(-b, b) with b = 1 / sqrt(fan_in), torch's own default; linear biases are 0; LayerNorm
-    starts as 1 and 0. Drawn in float32 on the CPU, whatever the parameter's dtype and device; the global
-    generator is not used. Raises TrainerError on a parameter that belongs to any other kind of module.
+    Linear weights are U(-b, b) with b = 1 / sqrt(fan_in), torch's own default, times `output_scale` in the last
+    linear map of the module, in order of definition, and `inner_scale` in the others: the draw is the same at any
+    scale. Linear biases are 0; LayerNorm starts as 1 and 0. Drawn and scaled in float32 on the CPU, whatever the
+    parameter's dtype and device; the global generator is not used. Raises TrainerError on a parameter that
+    belongs to any other kind of module.
     """
+    linear = [part for part in module.modules() if isinstance(part, nn.Linear)]
     for path, part in module.named_modules():
         for own, parameter in part.named_parameters(recurse=False):
             qualified = f"{path}.{own}" if path else own
+            start = _start(part, own, parameter, (seed, name, qualified))
+            if isinstance(part, nn.Linear) and own == "weight":
+                start *= output_scale if part is linear[-1] else inner_scale
             with torch.no_grad():
-                parameter.copy_(_start(part, own, parameter, (seed, name, qualified)))
+                parameter.copy_(start)
 
 
 def _start(part: nn.Module, own: str, parameter: nn.Parameter, key: tuple[int, str, str]) -> torch.Tensor:

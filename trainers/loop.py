@@ -15,6 +15,9 @@ from trainers.errors import Diverged, TrainerError
 from trainers.metrics import evaluate
 from trainers.recipe import Recipe, learning_rate
 
+# Adam's epsilon where no parameter asks for another: torch's own default, in the unit of a gradient.
+EPS = 1e-8
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -27,9 +30,11 @@ class Progress:
 
 
 class Group(TypedDict):
-    """Parameters that share a weight decay."""
+    """Parameters that AdamW treats alike; the schedule's rate is multiplied by `lr_scale` at each step."""
 
     params: list[nn.Parameter]
+    lr_scale: float
+    eps: float
     weight_decay: float
 
 
@@ -38,23 +43,28 @@ def train(
 ) -> Generator[Progress, None, None]:
     """Train in place with AdamW, yielding a Progress at each step in `report_at` and at the last.
 
-    Steps count from 1. The order of samples depends on the seed alone; the initial weights are the model's.
-    Same seed, machine and number of threads: bit-equal weights and reports. `recipe.threads` holds for the
-    whole process until the generator ends. Raises TrainerError at once on bad arguments, and Diverged while
-    running, at the first loss or gradient norm that is not finite, before that step changes the weights.
+    Steps count from 1. The order of samples depends on the seed alone; the initial weights are the model's, and
+    what its parameters ask for is read at once, see `parameter_groups`. Same seed, machine and number of threads:
+    bit-equal weights and reports. `recipe.threads` holds for the whole process until the generator ends. Raises
+    TrainerError at once on bad arguments, and Diverged while running, at the first loss or gradient norm that is
+    not finite, before that step changes the weights.
     """
     if steps < 1:
         raise TrainerError(f"steps must be at least 1, not {steps}")
     outside = sorted(step for step in report_at if not 1 <= step <= steps)
     if outside:
         raise TrainerError(f"cannot report at step {outside[0]}: steps go from 1 to {steps}")
-    return _run(model, data, recipe, steps=steps, seed=seed, reports=frozenset(report_at) | {steps})
+    groups = parameter_groups(model, recipe.weight_decay)
+    return _run(groups, model, data, recipe, steps=steps, seed=seed, reports=frozenset(report_at) | {steps})
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> tuple[Group, Group]:
-    """The trainable parameters: those that decay, then those that do not.
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[Group]:
+    """The trainable parameters by how they are trained: first those that decay, then those that do not.
 
-    What has fewer than two axes does not decay, nor does a module whose ``no_weight_decay`` is true.
+    A parameter may carry plain attributes: `lr_scale` multiplies its learning rate (and with it what decays in a
+    step, rate times decay), `eps_scale` Adam's epsilon, both 1 where absent; `no_weight_decay` exempts it from
+    decay, as one on a module exempts all that the module holds. What has fewer than two axes never decays.
+    Raises TrainerError on a scale that is not positive and finite.
     """
     exempt = {
         id(parameter)
@@ -62,20 +72,38 @@ def decay_groups(model: nn.Module, weight_decay: float) -> tuple[Group, Group]:
         if getattr(module, "no_weight_decay", False)
         for parameter in module.parameters()
     }
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decays = [parameter.ndim >= 2 and id(parameter) not in exempt for parameter in trainable]
-    return (
-        {"params": [p for p, on in zip(trainable, decays, strict=True) if on], "weight_decay": weight_decay},
-        {"params": [p for p, on in zip(trainable, decays, strict=True) if not on], "weight_decay": 0.0},
-    )
+    alike: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spared = id(parameter) in exempt or getattr(parameter, "no_weight_decay", False)
+            decays = parameter.ndim >= 2 and not spared
+            scales = _scale(name, parameter, "lr_scale"), _scale(name, parameter, "eps_scale")
+            alike.setdefault((decays, *scales), []).append(parameter)
+    return [
+        Group(params=params, lr_scale=lr_scale, eps=eps_scale * EPS, weight_decay=weight_decay if decays else 0.0)
+        for (decays, lr_scale, eps_scale), params in sorted(alike.items(), key=lambda item: not item[0][0])
+    ]
+
+
+def _scale(name: str, parameter: nn.Parameter, attribute: str) -> float:
+    scale: object = getattr(parameter, attribute, 1.0)
+    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise TrainerError(f"{attribute} of parameter {name!r} must be a positive and finite number, not {scale!r}")
+    return float(scale)
 
 
 def _run(
-    model: nn.Module, data: Data, recipe: Recipe, *, steps: int, seed: int, reports: frozenset[int]
+    groups: list[Group],
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    steps: int,
+    seed: int,
+    reports: frozenset[int],
 ) -> Generator[Progress, None, None]:
-    groups = decay_groups(model, recipe.weight_decay)
     optimiser = torch.optim.AdamW([dict(group) for group in groups], lr=recipe.lr, fused=True)
-    parameters = groups[0]["params"] + groups[1]["params"]
+    parameters = [parameter for group in groups for parameter in group["params"]]
     device = parameters[0].device
     images, labels = data.train.images.to(device), data.train.labels.to(device)
     order = batches(len(labels), recipe.batch, seed)
@@ -85,7 +113,7 @@ def _run(
         for step in range(1, steps + 1):
             chosen = next(order).to(device)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(recipe, step, steps)
+                group["lr"] = group["lr_scale"] * learning_rate(recipe, step, steps)
             optimiser.zero_grad()
             loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
             loss.backward()  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from trainers.errors import TrainerError, unknown
 
@@ -13,6 +13,11 @@ class MixerShape:
 
     Hidden widths left at None become twice the width they expand (tokens or `dim`). Raises TrainerError.
     """
+
+    # Papers call token mixing and channel mixing together a block.
+    sublayers: ClassVar[int] = 2
+    # What a block reads: one hidden state (batch, tokens, dim), under the name of its only port.
+    ports: ClassVar[tuple[str, ...]] = ("in",)
 
     depth: int
     dim: int
@@ -55,6 +60,20 @@ class MixerShape:
 
 
 SHAPES = {"mixer": MixerShape}
+
+
+def sublayers(kind: str) -> int:
+    """How many of a backbone's blocks make one block of the papers; TrainerError on an unknown kind."""
+    if kind not in SHAPES:
+        raise unknown("backbone kind", kind, SHAPES)
+    return SHAPES[kind].sublayers
+
+
+def ports(kind: str) -> tuple[str, ...]:
+    """The ports of each block of a backbone, one hidden state read by each; TrainerError on an unknown kind."""
+    if kind not in SHAPES:
+        raise unknown("backbone kind", kind, SHAPES)
+    return SHAPES[kind].ports
 
 
 def parse(kind: str, options: Mapping[str, Any]) -> MixerShape:

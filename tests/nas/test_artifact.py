@@ -77,6 +77,73 @@ def test_compiling_again_writes_over_its_own_files_alone(finished, model, tmp_pa
     assert (again / "card.md").read_text() == "old"
 
 
+def test_a_topology_is_not_written_over_itself(tmp_path, tree):
+    graphs.families.residual(depth=2).save(tmp_path / "topology.yaml")
+    (tmp_path / "topology.yaml").write_text((tmp_path / "topology.yaml").read_text() + "# by hand\n")
+    before = tree(tmp_path)
+    with pytest.raises(RunFolderError, match=r"is where topology\.yaml itself is, which would be written over"):
+        compile_topology_file(tmp_path / "topology.yaml", tmp_path)
+    assert tree(tmp_path) == before
+    # An earlier compile whose topology is compiled again where it is.
+    compile_topology_file(tmp_path / "topology.yaml", tmp_path / "model")
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "model" / "topology.yaml")
+    before = tree(tmp_path)
+    for source in (tmp_path / "model" / "topology.yaml", tmp_path / "link.yaml"):
+        with pytest.raises(RunFolderError, match="itself is"):
+            compile_topology_file(source, tmp_path / "model" / ".." / "model")
+    assert tree(tmp_path) == before
+
+
+def test_wiring_alone_is_not_mixed_with_the_compiled_winner_of_a_run(model, tmp_path, tree):
+    out = tmp_path / "model"
+    shutil.copytree(model, out)
+    graphs.families.residual(depth=2).save(tmp_path / "t.yaml")
+    before = tree(tmp_path)
+    with pytest.raises(RunFolderError, match=r"holds the compiled winner of a run, with its weights; choose another"):
+        compile_topology_file(tmp_path / "t.yaml", out)
+    assert tree(tmp_path) == before
+
+
+def test_files_that_one_writes_by_hand_are_not_taken_for_an_earlier_compile(finished, tmp_path, tree):
+    shutil.copy(finished / "experiment.yaml", tmp_path / "experiment.yaml")
+    graphs.families.residual(depth=2).save(tmp_path / "elsewhere.yaml")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "topology.yaml").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(RunFolderError, match=r"holds other files \(topology.yaml\); choose another --out"):
+        compile_topology_file(tmp_path / "elsewhere.yaml", tmp_path / "mine")
+    with pytest.raises(RunFolderError, match=r"holds other files \(topology.yaml\); choose another --out"):
+        compile_run(finished, tmp_path / "mine")
+    assert tree(tmp_path) == before
+
+
+def test_a_compile_cut_off_anywhere_can_be_done_again(finished, tmp_path, monkeypatch):
+    from nas import artifact
+
+    write = artifact.replace_file
+    for left in range(3):
+        writes = iter(range(left))
+
+        def dies(path, data, writes=writes):
+            if next(writes, None) is None:
+                raise KeyboardInterrupt
+            write(path, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(artifact, "replace_file", dies)
+            with pytest.raises(KeyboardInterrupt):
+                compile_run(finished, tmp_path / "model")
+    assert compile_run(finished, tmp_path / "model").folder == tmp_path / "model"
+
+
+def test_weights_that_cannot_be_written_name_their_file(tmp_path, monkeypatch):
+    graphs.families.residual(depth=2).save(tmp_path / "t.yaml")
+    monkeypatch.setattr(checkpoint, "save", lambda *_: (_ for _ in ()).throw(OSError(27, "File too large")))
+    with pytest.raises(OSError, match="too large") as caught:
+        compile_topology_file(tmp_path / "t.yaml", tmp_path / "model")
+    assert caught.value.filename == str(tmp_path / "model" / "model.safetensors")
+
+
 def spoil(path, change):
     """Rewrite a weights file with changed tensors or metadata."""
     tensors, metadata = checkpoint.load(path)
@@ -86,6 +153,10 @@ def spoil(path, change):
 
 SPOILT = {
     "another digest": (lambda tensors, metadata: metadata.update(digest="0" * 12), "belong"),
+    "other data": (
+        lambda tensors, metadata: metadata.update(data_fingerprint="feed" * 4),
+        "the weights were trained on other data: the fingerprint of digits was (feed){4} and is [0-9a-f]{16} here",
+    ),
     "a missing tensor": (lambda tensors, metadata: tensors.pop(sorted(tensors)[0]), "do not fit the topology"),
     "one too many": (lambda tensors, metadata: tensors.update(more=torch.zeros(1)), "do not fit the topology"),
     "another shape": (lambda tensors, metadata: tensors.update({sorted(tensors)[0]: torch.zeros(1)}), "do not fit"),
@@ -99,6 +170,34 @@ def test_weights_that_are_not_the_topologys_are_refused(model, tmp_path, harm):
     spoil(folder / "model.safetensors", change)
     with pytest.raises(RunFolderError, match=message):
         load_model(folder)
+
+
+@pytest.mark.parametrize("harm", ["another digest", "other data"])
+def test_what_the_weights_say_of_themselves_is_checked_before_anything_is_computed(
+    model, run, tmp_path, harm, monkeypatch
+):
+    from nas import artifact
+
+    folder = shutil.copytree(model, tmp_path / "model")
+    change, message = SPOILT[harm]
+    for path in (folder / "model.safetensors", *(run / "weights").iterdir()):
+        spoil(path, change)
+    for name in ("build_model", "accuracy_of", "measure"):
+        monkeypatch.setattr(artifact, name, lambda *_, **__: pytest.fail("something was computed"))
+    with pytest.raises(RunFolderError, match=message):
+        load_model(folder)
+    with pytest.raises(RunFolderError, match=message):
+        compile_run(run, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_weights_say_what_they_were_trained_on_and_those_that_do_not_are_taken(model, run, tmp_path):
+    lock = json.loads((run / "lock.json").read_text())
+    files = [model / "model.safetensors", *(run / "weights").iterdir()]
+    assert {checkpoint.read_metadata(path)["data_fingerprint"] for path in files} == {lock["data_fingerprint"]}
+    folder = shutil.copytree(model, tmp_path / "model")
+    spoil(folder / "model.safetensors", lambda tensors, metadata: metadata.pop("data_fingerprint"))
+    assert load_model(folder)
 
 
 @pytest.mark.parametrize("harm", [*SPOILT, "other values"])

@@ -95,6 +95,10 @@ VALUES = {
     "a limit nothing meets": ({"limits": {"parameters": 10}}, ("limits.parameters", "below every point tried")),
     "a budget below a step": ({"train": TRAIN | {"budget_gflops": 1e-6}}, ("less than one training step",)),
     "not finite": ({"train": TRAIN | {"lr": float("inf")}}, ("train.lr",)),
+    "a budget beyond all": ({"train": TRAIN | {"budget_gflops": 1e300}}, ("train.budget_gflops", "at most 1e+15")),
+    "a batch beyond all": ({"train": TRAIN | {"batch": 10**400}}, ("train.batch", "at most 65536")),
+    "trials beyond all": ({"trials": 10**400}, ("trials", "at most 1000000")),
+    "edges beyond all": (space(wiring={"edges": {"low": 1, "high": 10**400}}), ("wiring.edges.high", "at most 10000")),
     "a name that is a path": ({"name": "../up"}, ("name", "folder")),
 }
 
@@ -305,6 +309,73 @@ def test_a_full_disk_is_one_message(wireloom, write, monkeypatch, tmp_path):
     assert (ran.status, ran.err) == (2, "wireloom: trials.csv: No space left on device\n")
 
 
+@pytest.mark.parametrize("command", ["show", "compile", "report", "search"])
+def test_a_file_that_may_not_grow_is_named(finished, tmp_path, command):
+    """A limit on the size of files makes write() fail with an error that names none."""
+    resource = pytest.importorskip("resource")
+    families.residual(depth=2).save(tmp_path / "t.yaml")
+    shutil.copytree(finished, tmp_path / "run")
+    arguments, named = {
+        "show": (["t.yaml", "--png", "t.png"], "t.png"),
+        "compile": (["t.yaml", "--out", "model"], "model/model.safetensors"),
+        "report": (["run"], "run/trials.csv"),
+        "search": (["run/experiment.yaml", "--out", "new"], "new: cannot be written"),
+    }[command]
+    code = (
+        "import resource, sys\nfrom nas.cli import main\nimport nas.artifact, nas.views\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (10, {resource.RLIM_INFINITY}))\n"
+        f"sys.argv = {['wireloom', command, *arguments]!r}\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"wireloom: {named}")
+    assert "File too large" in done.stderr
+
+
+class TestAReaderThatLeaves:
+    """As ``| head`` does: other tools end by SIGPIPE, without a word, and the shell says 141."""
+
+    def run(self, arguments, cwd, environment=()):
+        import os
+
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "nas", *arguments], stdout=write_end, stderr=subprocess.PIPE, text=True, cwd=cwd,
+                env=os.environ | {"WIRELOOM_TRACKING": "off"} | dict(environment), check=False,
+            )  # fmt: skip
+        finally:
+            os.close(write_end)
+
+    @pytest.mark.parametrize("buffered", ["", "1"])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["show", "t.yaml"],
+            ["show", "t.yaml", "--json"],
+            ["--help"],
+            ["report", "run"],
+            ["search", "e.yaml", "--dry-run"],
+        ],
+        ids=lambda arguments: "-".join(arguments),
+    )
+    def test_commands_that_print(self, finished, write, tmp_path, arguments, buffered):
+        families.residual(depth=2).save(tmp_path / "t.yaml")
+        write(file="e.yaml")
+        if "run" in arguments:
+            shutil.copytree(finished, tmp_path / "run")
+        done = self.run(arguments, tmp_path, {"PYTHONUNBUFFERED": buffered})
+        assert (done.returncode, done.stderr) == (141, "")
+
+    def test_a_search_can_be_continued(self, write, finished, tmp_path, wireloom, rows):
+        done = self.run(["search", str(write()), "--out", "run"], tmp_path)
+        assert (done.returncode, done.stderr) == (141, "")
+        assert wireloom("search", write(), "--out", "run", "--resume").status == 0
+        assert rows(tmp_path / "run" / "trials.csv") == rows(finished / "trials.csv")
+
+
 def test_our_own_mistakes_are_not_hidden(wireloom, write, monkeypatch):
     monkeypatch.setattr(nas.search, "run_search", lambda *_: int("a bug"))
     with pytest.raises(ValueError, match="invalid literal"):
@@ -322,6 +393,28 @@ class TestDryRun:
             assert part in ran.out
         assert "5 trials of 0.05 training GFLOPs: 0.25 in all" in ran.out
         assert wireloom("search", path, "--dry-run", "--out", path / "below").status == 0
+
+    def test_it_says_of_each_baseline_whether_it_runs(self, wireloom, write):
+        declared = {"depth": {"low": 2, "high": 9}, "families": {"dense": {}, "hyper": {"streams": 2}}}
+        out = wireloom("search", write(space=declared, limits={"traffic": 20}), "--dry-run").out
+        assert re.search(r"residual depth=3 +runs; not deeper: at depth 4 traffic \d+ is over the limit 20", out)
+        assert re.search(r"dense depth=2 period=2 .*runs; not deeper: at depth 4 traffic \d+ is over the limit 20", out)
+        assert re.search(r"hyper depth=2 streams=2 +left out: at depth 2 traffic \d+ is over the limit 20", out)
+        out = wireloom("search", write(space=declared), "--dry-run", "--trials", 2).out
+        assert re.search(r"residual depth=9 +runs *\n", out)
+        assert re.search(r"hyper depth=9 streams=2 +left out: the search has 2 trials", out)
+        out = wireloom("search", write(space=declared, search={"baselines": False}), "--dry-run").out
+        assert "no baselines: search.baselines is false" in out
+
+    def test_it_warns_of_a_space_with_fewer_points_than_trials(self, wireloom, write):
+        words = "the space has {} points, fewer than the {} trials: the search will stop short"
+        for declared, points in (({"residual": {}}, 2), ({"hyper": {"streams": [2, 3]}}, 5)):
+            path = write(**space(depth=[2, 3], **declared))
+            assert words.format(points, points + 1) in wireloom("search", path, "--dry-run", "--trials", points + 1).out
+            assert "stop short" not in wireloom("search", path, "--dry-run", "--trials", points).out
+        path = write(search={"baselines": False}, **space(depth=[2, 3], hyper={"streams": [2, 3]}))
+        assert words.format(4, 5) in wireloom("search", path, "--dry-run", "--trials", 5).out
+        assert "stop short" not in wireloom("search", write(trials=1000), "--dry-run").out  # nobody can count it
 
     def test_it_needs_no_torch(self, write, tmp_path):
         code = (
@@ -345,7 +438,11 @@ class TestSearch:
         run = tmp_path / "a [b] c"
         assert ran.out.startswith("run folder: a [b] c  (Ctrl-C stops")
         assert "Pareto front" in ran.out
-        assert "next: wireloom compile a [b] c --out a [b] c/model" in ran.out
+        assert "next: wireloom compile 'a [b] c' --out 'a [b] c/model'\n" in ran.out
+        after = shlex.split(ran.out.splitlines()[-1].removeprefix("next: "))
+        made = wireloom(*after[1:])
+        assert made.status == 0
+        assert "next: python 'a [b] c/model/load.py' " in made.out
         assert "MLflow" not in ran.out
         held = read(run / "experiment.yaml").data
         assert (held["trials"], held["seed"]) == (3, 5)
@@ -374,7 +471,31 @@ class TestSearch:
         path = write(trials=3, confirm=None, **space(depth=2, residual={}))
         ran = wireloom("search", path, "--out", "run")
         assert ran.status == 0
-        assert "stopped after 60 asks with 1 of 3 trials" in ran.out
+        assert (
+            "stopped after 60 asks with 1 of 3 trials: 59 asks repeated an earlier topology, 0 were reject" in ran.out
+        )
+        path = write(trials=3, confirm=None, limits={"parameters": 700}, **space(depth=[2, 9], residual={}))
+        ran = wireloom("search", path, "--out", "other")
+        assert ran.status == 0, ran.err
+        assert re.search(r"60 asks with 1 of 3 trials: 58 asks repeated an earlier topology, 1 were rejected", ran.out)
+
+    def test_trials_count_all_and_the_advice_works(self, wireloom, quick, tmp_path, rows):
+        assert wireloom("search", quick, "--out", "run").status == 0
+        before = (tmp_path / "run" / "trials.csv").read_bytes()
+        ran = wireloom("search", quick, "--out", "run", "--resume", "--trials", 1)
+        assert refused(
+            ran, "run holds 2 trials, which --trials 1 cannot take back: it counts them all", "--trials 3 adds"
+        )
+        ran = wireloom("search", quick, "--out", "run", "--resume", "--trials", 2)
+        assert (ran.status, ran.err) == (0, "")
+        assert (tmp_path / "run" / "trials.csv").read_bytes() == before
+        ran = wireloom("search", quick, "--out", "run", "--resume", "--trials", 3)
+        assert "3 trials in all from now on, instead of 2" in ran.out
+        assert len(rows(tmp_path / "run" / "trials.csv")) == 3
+        ran = wireloom("search", quick, "--out", "run", "--resume")  # the file says 2
+        assert (ran.status, ran.err) == (0, "")
+        assert "3 trials in all, as it was before; the file now says 2" in ran.out
+        assert len(rows(tmp_path / "run" / "trials.csv")) == 3
 
     def test_ctrl_c_says_how_to_go_on_and_that_works(self, wireloom, write, finished, tmp_path, monkeypatch, rows):
         from nas.study import Study
@@ -427,14 +548,44 @@ class TestShow:
         assert shown["matrix"] == topology.matrix().tolist()
         assert shown["plan"]
         assert all(line in ran.out for line in shown["plan"])
-        assert shown["wiring_parameters"] > 0
+        assert f"wiring parameters: {shown['wiring_parameters']}\n" in ran.out
+        each = shown["wiring_flops_per_element"]
+        assert f"wiring FLOPs: {each} per channel of a token, so {256 * each:,} a token at dim 256\n" in ran.out
+        assert not {"flops", "parameters"} & set(shown)
 
-    def test_an_experiment_shows_its_baselines(self, wireloom, write, tmp_path):
+    def test_a_topology_with_the_backbone_of_an_experiment(self, wireloom, write, tmp_path, finished, rows):
+        best = rows(finished / "pareto.csv")[0]
+        topology = finished / "winner" / "topology.yaml"
+        ran = wireloom("show", topology, "--experiment", finished / "experiment.yaml")
+        (shown,) = json.loads(wireloom("show", topology, "--experiment", finished / "experiment.yaml", "--json").out)
+        assert (shown["flops"], shown["parameters"]) == (float(best["flops"]), int(best["parameters"]))
+        assert f"FLOPs of a sample: {float(best['flops']) / 1e6:.3f} MFLOPs, of which wiring" in ran.out
+        assert f"parameters: {int(best['parameters']):,}, of which wiring {shown['wiring_parameters']}\n" in ran.out
+        assert f"training: {shown['training_steps']:,} steps of 32 samples for 0.05 training GFLOPs\n" in ran.out
+        assert "limits: kept\n" in ran.out
+        strict = write(limits={"parameters": 600})
+        ran = wireloom("show", topology, "--experiment", strict)
+        assert f"limits: parameters {int(best['parameters']):,} is over the limit 600" in ran.out
+        assert refused(wireloom("show", strict, "--experiment", strict), "is no topology; --experiment goes with one")
+
+    def test_an_experiment_shows_one_of_each_family(self, wireloom, write, tmp_path):
         shown = json.loads(wireloom("show", write(), "--json").out)
-        assert [one["topology"].split("(")[0] for one in shown] == ["residual", "dense", "hyper"]
+        assert [one["topology"].split("(")[0] for one in shown] == ["residual", "dense", "hyper", "wiring"]
+        assert all(one["flops"] > 0 and one["parameters"] > 0 for one in shown)
         ran = wireloom("show", write(), "--png", "all.png")
         assert ran.status == 0
-        assert sorted(path.name for path in tmp_path.glob("*.png")) == ["all-0.png", "all-1.png", "all-2.png"]
+        assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"all-{i}.png" for i in range(4)]
+        assert "--- residual: baseline, runs ---" in ran.out
+        assert "--- wiring: a random example (seed 3) ---" in ran.out
+        assert wireloom("show", write()).out == wireloom("show", write()).out
+
+    def test_an_experiment_says_why_a_family_is_there_that_it_does_not_declare(self, wireloom, write):
+        undeclared = space(hyper={"streams": 2})
+        ran = wireloom("show", write(**undeclared))
+        assert "--- residual, not declared but always in the race: baseline, runs ---" in ran.out
+        ran = wireloom("show", write(**undeclared, search={"baselines": False}))
+        assert "residual" not in ran.out.replace("of a residual", "")
+        assert "--- hyper: at its published settings ---" in ran.out
 
     @pytest.mark.parametrize("kind", ["png", "svg"])
     def test_pictures(self, wireloom, tmp_path, kind):
@@ -475,6 +626,12 @@ class TestCompile:
         assert {path.name for path in (tmp_path / "model").iterdir()} == {
             "topology.yaml", "model.safetensors", "card.md", "load.py",
         }  # fmt: skip
+
+    def test_over_itself(self, wireloom, tmp_path, tree):
+        families.residual(depth=2).save(tmp_path / "topology.yaml")
+        before = tree(tmp_path)
+        assert refused(wireloom("compile", "topology.yaml", "--out", "."), "would be written over", "another --out")
+        assert tree(tmp_path) == before
 
     def test_into_a_folder_with_other_files(self, wireloom, tmp_path, tree):
         families.residual(depth=2).save(tmp_path / "t.yaml")

@@ -1,5 +1,5 @@
+import pickle
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +8,7 @@ import torch
 import nas
 from graphs import families
 from nas import evaluate as module
+from nas.errors import RunFolderError
 from nas.evaluate import Job, Report, accuracy_of, build_model, evaluate
 from trainers import checkpoint
 from trainers.errors import Diverged
@@ -88,13 +89,38 @@ def test_the_weights_are_those_of_the_accuracy_reported(tmp_path):
     topology = families.hyper(depth=2, streams=2)
     _, outcome = run(job(topology, weights=path, metadata={"digest": topology.digest}))
     tensors, metadata = checkpoint.load(path)
-    assert metadata == {"digest": topology.digest}
+    assert metadata == {"digest": topology.digest, "data_fingerprint": module.dataset("digits").fingerprint}
     model = start(topology, 99)
     assert accuracy_of(model, "digits") != (outcome.accuracy, outcome.loss)
     model.load_state_dict(tensors)
     accuracy, loss = accuracy_of(model, "digits")
     assert accuracy == outcome.accuracy
     assert loss == pytest.approx(outcome.loss, rel=1e-6)  # another number of threads may sum in another order
+
+
+def test_the_test_split_is_measured_once_at_the_very_end_and_only_if_asked(monkeypatch):
+    from trainers.data import load_test
+
+    asked = []
+    monkeypatch.setattr(module, "held_out", lambda kind: asked.append(kind) or load_test(kind))
+    _, plain = run(job())
+    assert (plain.test_accuracy, plain.test_loss, asked) == (None, None, [])
+    _, stopped = run(job(test=True), go_on=False)
+    assert (stopped.test_accuracy, asked) == (None, [])
+    _, measured = run(job(test=True))
+    assert asked == ["digits"]
+    assert (measured.accuracy, measured.loss) == (plain.accuracy, plain.loss)
+    assert 0.1 < measured.test_accuracy < 1
+    assert measured.test_accuracy != measured.accuracy
+    assert run(job(test=True))[1].test_loss == measured.test_loss
+
+
+def test_the_test_accuracy_is_that_of_the_weights_kept(tmp_path):
+    path = tmp_path / "w.safetensors"
+    _, outcome = run(job(weights=path, test=True))
+    model = start(families.residual(depth=2), 99)
+    model.load_state_dict(checkpoint.load(path)[0])
+    assert module.measure(model, module.held_out("digits"))[0] == outcome.test_accuracy
 
 
 def test_a_loss_that_is_not_finite_is_an_outcome(tmp_path):
@@ -114,7 +140,6 @@ def test_a_loss_that_is_not_finite_is_an_outcome(tmp_path):
         {"backbone": {"kind": "mixer", "dim": 8, "patch": 3}},
         {"topology": {"depth": 2}},
         {"report_at": (13,)},
-        {"weights": Path("/proc/nowhere/w.safetensors")},
     ],
     ids=lambda broken: next(iter(broken)),
 )
@@ -132,6 +157,21 @@ def test_an_interrupt_passes_through():
         trial.throw(KeyboardInterrupt)
 
 
+@pytest.mark.parametrize("taken", ["a file", "nothing"])
+def test_weights_that_cannot_be_saved_are_no_outcome(tmp_path, taken):
+    weights = tmp_path / "weights"
+    if taken == "a file":
+        weights.write_text("")
+    with pytest.raises(RunFolderError) as caught:
+        run(job(weights=weights / "trial-0007.safetensors"))
+    why = "Not a directory" if taken == "a file" else "No such file or directory"
+    assert str(caught.value).startswith(
+        f"{weights}/trial-0007.safetensors: the trained weights cannot be written: {why}"
+    )
+    assert str(caught.value).endswith("then --resume trains this trial again and goes on")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # a worker may send it
+
+
 class Clock(SimpleNamespace):
     now = 0.0
 
@@ -140,13 +180,29 @@ class Clock(SimpleNamespace):
 
 
 @pytest.mark.parametrize("end", ["complete", "stopped", "diverged", "failed"])
-def test_seconds_are_those_of_training_not_of_waiting_for_an_answer(monkeypatch, end):
+def test_seconds_are_those_of_training_steps(monkeypatch, end, tmp_path):
+    """Not of imports and building, of validation, of waiting for an answer, or of the test split."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
 
-    def training(*_, **__):
+    def slow(function):
+        def taking(*arguments, **named):
+            clock.now += 100.0
+            return function(*arguments, **named)
+
+        return taking
+
+    for name in ("dataset", "build_model", "measure", "held_out", "_save"):
+        monkeypatch.setattr(module, name, slow(getattr(module, name)))
+
+    def training(model, *_, **__):
+        clock.now += 100.0  # the optimiser is made, and with it much of torch imported
+        model.train()
         for step in (4, 8):
             clock.now += 1.0
+            model.eval()
+            clock.now += 100.0
+            model.train()
             yield Progress(step, 1.0, 0.5, 0.7)
         clock.now += 1.0
         if end == "diverged":
@@ -155,7 +211,7 @@ def test_seconds_are_those_of_training_not_of_waiting_for_an_answer(monkeypatch,
             raise RuntimeError("no")
 
     monkeypatch.setattr(module, "train", training)
-    trial, answer = evaluate(job()), None
+    trial, answer = evaluate(job(test=True, weights=tmp_path / "w")), None
     outcome = None
     while outcome is None:
         try:
@@ -166,6 +222,21 @@ def test_seconds_are_those_of_training_not_of_waiting_for_an_answer(monkeypatch,
         answer = end != "stopped"
     assert outcome.kind == end
     assert outcome.seconds == (2.0 if end == "stopped" else 3.0)
+
+
+def test_the_real_loop_is_in_training_mode_for_its_steps_alone(monkeypatch):
+    """What the seconds are measured by: the modes of the model at its forward passes, and when they change."""
+    modes, forward, measured = [], module.Classifier.forward, module.Stopwatch.run
+    monkeypatch.setattr(
+        module.Classifier, "forward", lambda self, x: modes.append((self.training, len(x))) or forward(self, x)
+    )
+    monkeypatch.setattr(module.Stopwatch, "run", lambda self, on: modes.append(on) or measured(self, on))
+    reports, outcome = run(job(report_at=(2,), ask_at=(2,)), go_on=False)
+    assert (len(reports), outcome.kind) == (1, "stopped")
+    validation = len(module.dataset("digits").validation.labels)
+    steps, back = [(True, 32)] * 2, [True, False]  # the loop goes on, the report waits
+    assert modes == [True, *steps, False, (False, validation), *back]
+    assert 0 < outcome.seconds < 60
 
 
 def test_the_package_offers_what_a_compiled_folder_needs():

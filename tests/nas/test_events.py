@@ -69,6 +69,64 @@ def test_any_other_damage_is_an_error_that_names_the_line(path, harm):
     assert path.read_bytes() == before
 
 
+RESULT = {
+    "event": "result", "number": 0, "status": "COMPLETE", "spent_flops": 9.0, "objectives": {"accuracy": 0.5},
+    "accuracy": 0.5, "loss": 0.7, "seconds": 1.5, "reason": None,
+}  # fmt: skip
+POINT = {"step": 4, "flops": 1.0, "train_loss": 2.0, "accuracy": 0.5, "loss": None}
+MISTYPED = [  # an event, and what is said of it
+    (RESULT | {"objectives": {"accuracy": None}}, "objectives.accuracy is null; must be a number"),
+    (RESULT | {"objectives": {"accuracy": 0.5, "flops": "9"}}, 'objectives.flops is "9"; must be a number'),
+    (RESULT | {"objectives": {"accuracy": True}}, "objectives.accuracy is true; must be a number"),
+    (RESULT | {"objectives": {"flops": 10**400}}, "objectives.flops is 1000.*; must be a number"),
+    (RESULT | {"objectives": [0.5]}, r"objectives is \[0.5\]; must be a mapping"),
+    (RESULT | {"accuracy": "high"}, 'accuracy is "high"; must be a number or null'),
+    (RESULT | {"loss": {}}, "loss is {}; must be a number or null"),
+    (RESULT | {"spent_flops": None}, "spent_flops is null; must be a number"),
+    (RESULT | {"seconds": [1]}, r"seconds is \[1\]; must be a number or null"),
+    (RESULT | {"number": 0.5}, "number is 0.5; must be a whole number or null"),
+    (RESULT | {"status": None}, "status is null; must be a text"),
+    (RESULT | {"reason": 5}, "reason is 5; must be a text or null"),
+    ({"event": "report", "number": 0, "point": POINT | {"step": None}}, "point.step is null; must be a whole number"),
+    ({"event": "report", "number": 0, "point": POINT | {"train_loss": None}}, "point.train_loss is null; must be a n"),
+    ({"event": "report", "number": 0, "point": None}, "point is null; must be a mapping"),
+    ({"event": "ask", "ask": 0, "flops": None}, "flops is null; must be a number"),
+    ({"event": "ask", "ask": 0, "parameters": 1.5}, "parameters is 1.5; must be a whole number"),
+    ({"event": "confirm", "digest": "d", "seed": None}, "seed is null; must be a whole number"),
+    ({"event": "confirm", "digest": "d", "test_accuracy": "0.9"}, 'test_accuracy is "0.9"; must be a number or null'),
+]
+
+
+@pytest.mark.parametrize(("event", "message"), MISTYPED)
+def test_a_field_that_does_not_hold_what_it_should_is_named_with_its_line(path, event, message):
+    with path.open("a") as file:
+        file.write(json.dumps({"seq": 4, **event}) + "\n")
+    before = path.read_bytes()
+    for opened in (read, EventLog):
+        with pytest.raises(
+            RunFolderError, match=rf"events\.jsonl:5: the event log is damaged: {message}.*another --out"
+        ):
+            opened(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "event", [RESULT, {"event": "report", "number": 0, "point": POINT}, {"event": "new", "x": None}]
+)
+def test_fields_that_hold_what_they_should_pass_and_unknown_ones_too(path, event):
+    with path.open("a") as file:
+        file.write(json.dumps({"seq": 4, **event}) + "\n")
+    assert read(path)[-1] == {"seq": 4, **event}
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none_are_damage(path, constant):
+    with path.open("a") as file:
+        file.write(f'{{"seq": 4, "event": "result", "loss": {constant}}}\n')
+    with pytest.raises(RunFolderError, match=r"events\.jsonl:5: the event log is damaged: .*another --out"):
+        read(path)
+
+
 def test_a_second_driver_is_kept_out(path):
     first = EventLog(path)
     with pytest.raises(RunFolderError, match="another process is running this search"):

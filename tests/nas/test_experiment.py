@@ -162,6 +162,35 @@ WRONG = [
     ("warmup: 0.1", "warmup: 0, weight_decay: -1", 19, "train.weight_decay", "-1 is out of range; must be at least 0"),
     ("budget_gflops: 300, ", "", 19, "train.budget_gflops", "missing; add it, for example 'budget_gflops: 300'"),
     ("budget_gflops: 300", "budget_gflops: 0", 19, "train.budget_gflops", "0 is out of range; must be more than 0"),
+    ("trials: 24", "trials: 1_000_000_000", 3, "trials", "1000000000 is out of range; must be at most 1000000"),
+    ("seed: 0", f"seed: {2**70}", 2, "seed", "1180591620717411303424 is out of range; must be less than 4294967296"),
+    (
+        "budget_gflops: 300",
+        "budget_gflops: 1e300",
+        19,
+        "train.budget_gflops",
+        "1e+300 is out of range; must be at most 1",
+    ),
+    ("batch: 64", "batch: 10_000_000", 19, "train.batch", "10000000 is out of range; must be at most 65536"),
+    ("lr: 2.0e-3", "lr: .inf", 19, "train.lr", "inf is not finite; must be an ordinary number"),
+    ("lr: 2.0e-3", "lr: 1e999", 19, "train.lr", "inf is not finite; must be an ordinary number"),
+    ("warmup: 0.1", "warmup: 0, threads: 5000", 19, "train.threads", "5000 is out of range; must be at most 1024"),
+    ("dim: 48", f"dim: {10**400}", 5, "backbone.dim", f"{'1' + 56 * '0'}... is out of range; must be at most 1000000"),
+    (
+        "patch: 2",
+        "patch: 2, token_hidden: 2_000_000",
+        5,
+        "backbone.token_hidden",
+        "2000000 is out of range; must be at",
+    ),
+    ("patch: 2", "patch: 2, channel_hidden: 2_000_000", 5, "backbone.channel_hidden", "2000000 is out of range; must"),
+    (
+        "high: 12",
+        f"high: {10**20}",
+        14,
+        "space.families.wiring.edges.high",
+        f"{10**20} is out of range; must be at most",
+    ),
     ("sampler: tpe", "sampler: TPE", 20, "search.sampler", "unknown value 'TPE'; Valid: tpe, random"),
     ("baselines: true", "baselines: no", 20, "search.baselines", '"no" is a text in YAML 1.2; write true or false'),
     ("rungs: 3", "rungs: 1", 20, "search.halving.rungs", "1 is out of range; must be at least 2"),
@@ -177,6 +206,25 @@ def test_refuses_with_file_line_key_and_hint(load, old, new, line, key, message)
     with pytest.raises(SpaceError) as caught:
         load(changed(old, new))
     assert f"file.yaml:{line}: {key}: {message}" in str(caught.value)
+
+
+def test_the_greatest_numbers_are_planned_without_a_word(load):
+    """Beyond them arithmetic would give out: what is checked here used to end in a traceback."""
+    from nas.search import check_reachable
+
+    greatest = {
+        "trials: 24": "trials: 1_000_000", "seed: 0": f"seed: {2**32 - 1}", "dim: 48": "dim: 1_000_000",
+        "patch: 2": "patch: 2, token_hidden: 1_000_000, channel_hidden: 1_000_000",
+        "budget_gflops: 300": "budget_gflops: 1e15", "batch: 64": "batch: 65536", "lr: 2.0e-3": "lr: 1.0e+300",
+        "parameters: 200_000": "parameters: 1e300",
+        "high: 12": "high: 1_000_000_000", "in_degree: 4": f"in_degree: {10**20}",
+    }  # fmt: skip
+    text = FULL
+    for old, new in greatest.items():
+        text = changed(old, new, text)
+    experiment = load(text)
+    assert min(item.steps for item in check_reachable(experiment)) > 0
+    assert load(dump(experiment.resolved())) == experiment
 
 
 def test_needs_a_space_and_an_objective(load):

@@ -54,6 +54,14 @@ def test_a_trial_that_was_cut_off_and_trained_again_has_one_curve():
     assert [point.step for point in replay(*cut, *again).trials[0].curve] == [4, 8, 12]
 
 
+def test_what_an_interrupted_attempt_reported_is_forgotten_when_it_is_trained_again():
+    cut, again = [ask(0), report(0, 4, 0.1), report(0, 8, 0.2)], {"event": "restart", "number": 0}
+    assert replay(*cut, again).curves == {}
+    stopped = replay(*cut, again, report(0, 4, 0.3), result(0, "PRUNED")).trials[0]
+    assert [(point.step, point.accuracy) for point in stopped.curve] == [(4, 0.3)]
+    assert replay(*cut, again, result(0, "FAILED")).trials[0].curve == ()
+
+
 def test_rejected_points_are_trials_that_do_not_count_and_duplicates_are_none():
     twin = ask(2, "duplicate", digest="d0", twin=0)
     ledger = replay(ask(0), result(0), ask(1, "rejected", reason="too big"), twin, ask(3, number=2))
@@ -82,7 +90,15 @@ def test_confirmations_are_kept_by_digest_and_seed():
     ledger = replay({"event": "confirm", "digest": "d0", "seed": 4}, {"event": "confirm", "digest": "d0", "seed": 5})
     assert list(ledger.confirmed) == [("d0", 4), ("d0", 5)]
     assert not ledger.ended
-    assert replay({"event": "end"}).ended
+
+
+def test_a_search_has_ended_until_it_is_made_longer():
+    end = {"event": "end", "trained": 1, "asks": 1}
+    longer = [ask(0), result(0), end, ask(1)]
+    assert replay(*longer[:3]).ended
+    assert not replay(*longer).ended
+    assert not replay(*longer, result(1)).ended
+    assert replay(*longer, result(1), end).ended
 
 
 @pytest.mark.parametrize(
@@ -96,6 +112,8 @@ def test_confirmations_are_kept_by_digest_and_seed():
         [{**ask(0), "point": {"family": 7}}],
         [{"event": "report", "number": 0, "point": {"step": 1}}],
         [{"event": "ask"}],
+        [{"event": "restart", "number": 0}],  # of a trial that is not under way
+        [ask(0), result(0), {"event": "restart", "number": 0}],
     ],
 )
 def test_events_that_do_not_follow_are_damage(events):

@@ -4,7 +4,7 @@ import pytest
 
 from graphs import lower
 from nas.evaluate import build_model
-from nas.pricing import backbone_options, broken_limit, model_cost, priced
+from nas.pricing import backbone_options, broken_limit, judged, model_cost, priced
 from trainers.errors import TrainerError
 
 
@@ -45,6 +45,18 @@ def test_limits_name_the_metric_the_value_and_the_limit(make):
     assert broken_limit(experiment, replace(cost, flops=5000, parameters=700)) is None
     assert broken_limit(make(limits={"flops": cost.flops}), cost) is None  # at the limit is within it
     assert broken_limit(make(), cost) is None
+
+
+def test_a_point_is_judged_before_it_is_trained(make):
+    experiment = make(limits={"parameters": 700})
+    shallow, deep = (experiment.space.residual(depth) for depth in (2, 3))
+    plan, reason = judged(experiment, shallow)
+    assert (str(plan.topology), reason) == ("residual(depth=2)", None)
+    assert judged(experiment, deep) == (None, "parameters 722 is over the limit 700")
+    poor = make(train={"budget_gflops": 1e-6, "batch": 32, "lr": 1e-3, "warmup": 0.1})
+    plan, reason = judged(poor, shallow)
+    assert plan is None
+    assert "less than one training step" in reason
 
 
 def test_the_backbone_is_priced_at_the_depth_asked(make):

@@ -3,9 +3,10 @@ import io
 import pytest
 from rich.console import Console
 
+from nas.front import pareto
 from nas.jobs import Report
 from nas.ledger import Ledger
-from nas.progress import ProgressBoard, front_table
+from nas.progress import FrontTable, ProgressBoard
 from nas.records import Status
 
 
@@ -54,13 +55,41 @@ def test_a_report_moves_the_bar(make):
     assert (task.completed, task.total) == (30, 120)
 
 
-def test_the_front_has_one_row_a_trial_with_every_objective(make, study, wide):
+@pytest.mark.parametrize("width", [48, 60, 70, 80, 100, 120])
+def test_a_narrow_terminal_loses_the_digest_first_and_no_figure(make, study, wide, width):
     done = study(make(space=wide, trials=10, search={"sampler": "random"}))
-    from nas.front import pareto
-
     front = pareto(done.ledger.ordered(), done.experiment.objectives)
     text = io.StringIO()
-    Console(file=text, width=200).print(front_table(done.experiment, front, title="Pareto front"))
+    Console(file=text, width=width).print(FrontTable(done.experiment, front, title="Pareto front"))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    rows = lines[-len(front) :]
+    for row, trial in zip(rows, front, strict=True):
+        cells = row.split()
+        assert cells[0] == str(trial.number)
+        assert f"{100 * trial.accuracy:.2f} %" in row
+        assert f"{trial.flops / 1e6:.3f}" in cells
+        # Whole or not at all.
+        assert (cells[-1] == trial.digest) == (width >= 100)
+        assert (f"{trial.parameters:,}" in cells) == (width >= 70)
+        assert "…" not in row or width < 70
+
+
+def test_an_objective_stays_however_narrow(make, study):
+    objectives = [{"metric": "accuracy", "goal": "maximize"}, {"metric": "parameters", "goal": "minimize"}]
+    done = study(make(trials=3, objectives=objectives))
+    text = io.StringIO()
+    table = FrontTable(done.experiment, done.ledger.ordered(), title="front")
+    Console(file=text, width=50).print(table)
+    assert all(f"{trial.parameters:,}" in text.getvalue() for trial in done.ledger.ordered())
+    assert "MFLOPs" not in text.getvalue()
+
+
+def test_the_front_has_one_row_a_trial_with_every_objective(make, study, wide):
+    done = study(make(space=wide, trials=10, search={"sampler": "random"}))
+    front = pareto(done.ledger.ordered(), done.experiment.objectives)
+    text = io.StringIO()
+    Console(file=text, width=200).print(FrontTable(done.experiment, front, title="Pareto front"))
     lines = text.getvalue().splitlines()
     assert lines[0].strip() == "Pareto front"
     assert lines[1].split() == ["trial", "family", "accuracy", "inference", "MFLOPs", "parameters", "digest"]

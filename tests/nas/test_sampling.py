@@ -98,6 +98,26 @@ def test_a_baseline_outside_the_declared_space_is_left_out(make):
     assert subject.propose(0, [Told(residual, Status.COMPLETE, (0.9,))])[0].family == "hyper"
 
 
+def test_the_residual_network_is_not_taken_for_the_only_family(make):
+    space = make(space={"depth": {"low": 2, "high": 3}, "families": {"to_output": {}}}).space
+    subject = Proposer(space, goals=["maximize"], sampler="tpe", seed=0, random_share=0.0)
+    residual, to_output = space.baselines()
+    assert subject._trial(Told(residual, Status.COMPLETE, (0.9,))) is None
+    assert subject._trial(Told(to_output, Status.COMPLETE, (0.9,))).params == {"depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "counts"),
+    [(Status.COMPLETE, True), (Status.PRUNED, True), (Status.REJECTED, True), (Status.FAILED, False)],
+)
+def test_tpe_draws_at_random_until_it_knows_ten_points(proposer, status, counts):
+    subject = proposer(random_share=0.0)
+    known = told(subject.space, 9) + told(subject.space, 1, 1, status)
+    blind = [subject.propose(ask, [])[0] for ask in ASKS]
+    assert [subject.propose(ask, known[:9])[0] for ask in ASKS] == blind
+    assert ([subject.propose(ask, known)[0] for ask in ASKS] != blind) == counts
+
+
 def test_samplers_go_where_it_was_good(make):
     """With the first objective decided by the family alone, most proposals are of that family."""
     families = {"residual": {}, "dense": {}, "hyper": {"streams": [2, 3]}, "to_output": {}}

@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import shutil
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,9 +15,12 @@ from rich.console import Console
 from graphs import TopologyError
 from nas.errors import ExperimentError
 from nas.events import read
+from nas.experiment import Experiment
 from nas.run_folder import RunFolder
 from nas.search import check_reachable, plan_of, run_search
+from search_space.document import dump
 from search_space.space import Space
+from trainers import checkpoint
 
 pytestmark = pytest.mark.filterwarnings(
     # mlflow 3 maps a relation with a loader that SQLAlchemy 2.1 calls deprecated.
@@ -133,10 +138,12 @@ def check_tracking(run, rows):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lines", [1, 8, 60, 104])
+@pytest.mark.parametrize("lines", [1, 8, 60, "fresh seeds"])
 def test_ctrl_c_at_any_time_ends_with_130_and_can_be_resumed(finished, write, spawn, tmp_path, rows, lines):
     """Line 1 is written before torch is loaded and MLflow is opened; the last ones are fresh seeds."""
     run = tmp_path / "run"
+    if lines == "fresh seeds":  # the first of them is on record, three are to come
+        lines = 1 + next(i for i, event in enumerate(read(finished / "events.jsonl")) if event["event"] == "confirm")
     process = spawn("search", write(), "--out", run, tracking="")
     reach(process, run / "events.jsonl", lines)
     process.send_signal(signal.SIGINT)
@@ -175,7 +182,7 @@ def search(tmp_path, monkeypatch):
     def run(experiment, path):
         folder = RunFolder.resume(path, experiment) if path.exists() else RunFolder.create(path, experiment)
         try:
-            return run_search(experiment, folder, Console(quiet=True))
+            return run_search(folder.experiment, folder, Console(quiet=True))
         finally:
             folder.log.close()
 
@@ -194,10 +201,123 @@ def test_resuming_a_finished_run_changes_nothing(finished, make, search, tmp_pat
 
 def test_a_run_can_be_made_longer(finished, make, search, tmp_path, rows):
     run = shutil.copytree(finished, tmp_path / "run")
+    ends = [event for event in read(run / "events.jsonl") if event["event"] == "end"]
     done = search(make(trials=10), run)
+    log = read(run / "events.jsonl")
+    assert [event for event in log if event["event"] == "end"] == [*ends, log[-1]]
+    assert (ends[0]["trained"], log[-1]["trained"], log[-1]["asks"]) == (8, 10, len(done.study.ledger.asks))
+    assert Experiment.load(run / "experiment.yaml").trials == 10
+    search(make(trials=10), run)  # nothing is left to do
+    assert read(run / "events.jsonl") == log
     assert rows(run / "trials.csv")[:8] == rows(finished / "trials.csv")
     assert len([trial for trial in done.views.trials if trial.status.trained]) == 10
     assert done.views.experiment.trials == 10
+
+
+def test_tracking_shows_how_long_the_search_was_made(make, search, tmp_path, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.delenv("WIRELOOM_TRACKING")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for trials in (1, 2):
+        search(make(trials=trials, confirm=None), tmp_path / "run")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'run' / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert (parent.data.tags["trials"], parent.data.metrics["trials"]) == ("2", 2.0)
+    assert "trials" not in parent.data.params  # which could not be changed
+    stored = client.download_artifacts(parent.info.run_id, "experiment.yaml")
+    assert Experiment.load(stored).trials == 2
+
+
+class TestResumedElsewhere:
+    """With other data, other versions, or the file's keys in another order."""
+
+    @pytest.fixture
+    def run(self, finished, tmp_path):
+        """The finished run as a crash in the middle left it."""
+        run = shutil.copytree(finished, tmp_path / "run")
+        log = (run / "events.jsonl").read_bytes().splitlines(keepends=True)
+        (run / "events.jsonl").write_bytes(b"".join(log[: len(log) // 2]))
+        return run
+
+    def test_other_data_are_refused_before_anything_is_done(self, run, write, wireloom, monkeypatch, tree):
+        from nas import evaluate as module
+
+        data = replace(module.dataset("digits"), fingerprint="feedfeedfeedfeed")
+        monkeypatch.setattr(module, "dataset", lambda kind: data)
+        path, before = write(), tree(run)
+        ran = wireloom("search", path, "--out", run, "--resume", "--trials", 9)
+        assert ran.status == 2
+        then = json.loads((run / "lock.json").read_text())["data_fingerprint"]
+        assert ran.err.startswith(f"wireloom: {run}: the data have changed: their fingerprint is feedfeedfeedfeed now")
+        assert f"and {then} in lock.json" in ran.err
+        assert ran.err.count("\n") == 1
+        assert tree(run) == before
+        ran = wireloom("search", path, "--out", run.with_name("new"), "--trials", 1)  # what it says to do
+        assert ran.status == 0, ran.err
+
+    def test_other_versions_are_said_and_kept(self, run, finished, write, wireloom, rows):
+        lock = json.loads((run / "lock.json").read_text())
+        before = lock | {"commit": "0123456789ab", "device": "another", "versions": lock["versions"] | {"torch": "1.0"}}
+        (run / "lock.json").write_text(json.dumps(before))
+        ran = wireloom("search", write(), "--out", run, "--resume")
+        assert ran.status == 0, ran.err
+        now = (lock["versions"]["torch"], lock["commit"])
+        for phrase in ("torch was 1.0 and is {}", "commit was 0123456789ab and is {}"):
+            assert phrase.format(now[phrase.startswith("commit")]) in " ".join(ran.out.split())
+        assert "results may differ" in ran.out
+        assert json.loads((run / "lock.json").read_text()) == before | {"resumed": [lock]}
+        assert rows(run / "trials.csv") == rows(finished / "trials.csv")
+        assert "results may differ" not in wireloom("search", write(), "--out", run, "--resume").out
+
+    def test_another_order_of_keys_proposes_the_same(self, run, finished, make, tmp_path, wireloom, rows):
+        plain = make().resolved()
+        plain["space"]["families"] = dict(reversed(plain["space"]["families"].items()))
+        plain["space"]["depth"] = dict(reversed(plain["space"]["depth"].items()))
+        other = tmp_path / "other.yaml"
+        other.write_text(dump(dict(reversed(plain.items()))))
+        ran = wireloom("search", other, "--out", run, "--resume")
+        assert ran.status == 0, ran.err
+        assert same(run, finished, rows)
+        # It would not have been the same had the order been that of the other file.
+        assert wireloom("search", other, "--out", "anew").status == 0
+        assert rows(tmp_path / "anew" / "trials.csv") != rows(finished / "trials.csv")
+
+
+@pytest.mark.parametrize("harm", ["a full disk", "a file in its place"])
+def test_weights_that_cannot_be_saved_stop_the_search_and_lose_nothing(
+    finished, write, tmp_path, wireloom, rows, monkeypatch, harm
+):
+    run, saved, save = tmp_path / "run", [], checkpoint.save
+
+    def full(path, *arguments):
+        saved.append(path)
+        if len(saved) == 3:
+            if harm == "a full disk":
+                raise OSError(28, "No space left on device")
+            shutil.rmtree(run / "weights")
+            (run / "weights").write_text("")
+        save(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        ran = wireloom("search", write(), "--out", run)
+    assert ran.status == 2
+    assert ran.err.startswith(f"wireloom: {saved[-1]}: the trained weights cannot be written: ")
+    assert ran.err.endswith("then --resume trains this trial again and goes on\n")
+    assert ran.err.count("\n") == 1
+    log = read(run / "events.jsonl")
+    assert [event["number"] for event in log if event["event"] == "result"] == [0, 1]
+    assert log[-1]["event"] == "report"
+    if harm == "a file in its place":
+        ran = wireloom("search", write(), "--out", run, "--resume")
+        assert (ran.status, ran.err.partition(": ")[2].partition(":")[0]) == (2, f"{run}/weights")
+        (run / "weights").unlink()
+    ran = wireloom("search", write(), "--out", run, "--resume")
+    assert ran.status == 0, ran.err
+    assert rows(run / "trials.csv") == rows(finished / "trials.csv")
+    assert "FAILED" not in (run / "trials.csv").read_text()
 
 
 def test_a_loss_of_nan_and_a_crash_end_a_trial_and_not_the_search(make, search, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from graphs import Topology, TopologyError
 from nas.events import read
 from nas.front import pareto
 from nas.halving import goes_on
+from nas.jobs import Outcome
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.study import ASKS_PER_TRIAL
@@ -28,7 +29,9 @@ def test_the_baselines_come_first_and_the_residual_network_before_all(make, stud
     asks = done.ledger.asks
     assert [ask.point.family for ask in asks[:3]] == ["residual", "dense", "hyper"]
     assert [ask.source for ask in asks[:3]] == ["baseline"] * 3
-    assert {ask.point.depth for ask in asks[:3]} == {3}
+    # As deep as can be; dense, whose site is a whole mixer block, has two of ours.
+    assert [ask.point.depth for ask in asks[:3]] == [3, 2, 3]
+    assert asks[1].point.to_dict()["dense.period"] == 2
     assert "baseline" not in {ask.source for ask in asks[3:]}
     without = study(make(trials=2, search={"baselines": False}), folder=done.folder.path.with_name("other"))
     assert {ask.source for ask in without.ledger.asks} <= {"tpe", "random"}
@@ -144,10 +147,12 @@ def test_a_budget_below_one_step_rejects_the_point_once(make, study, fake):
     trainer = fake()
     train = {"budget_gflops": 4.5e-4, "batch": 32, "lr": 1e-3, "warmup": 0.0}  # enough for the small ones alone
     space = {"depth": {"low": 2, "high": 3}, "families": {"residual": {}}}
-    done = study(make(space=space, trials=2, train=train, search={"sampler": "random"}), trainer)
-    assert [trial.status for trial in table(done)] == [Status.REJECTED, Status.COMPLETE]
-    assert "less than one training step" in table(done)[0].reason
-    assert table(done)[0].digest == done.experiment.space.topology(done.experiment.space.baselines()[0]).digest
+    search = {"sampler": "random", "baselines": False}
+    done = study(make(space=space, trials=2, train=train, search=search), trainer)
+    rejected, trained = sorted(table(done), key=lambda trial: trial.status is Status.COMPLETE)
+    assert (rejected.status, trained.status) == (Status.REJECTED, Status.COMPLETE)
+    assert "less than one training step" in rejected.reason
+    assert rejected.digest == done.experiment.space.topology(done.experiment.space.residual(3)).digest
     verdicts = Counter(ask.verdict for ask in done.ledger.asks)
     assert verdicts == {"rejected": 1, "job": 1, "duplicate": 38}
 
@@ -162,13 +167,14 @@ def test_an_illegal_point_is_rejected_with_the_reason(make, study, monkeypatch, 
         return whole(self, point)
 
     monkeypatch.setattr(Space, "topology", picky)
-    done = study(make(trials=4), trainer)
+    done = study(make(trials=12, search={"sampler": "random"}), trainer)
     illegal = [trial for trial in table(done) if trial.family == "dense"]
     assert illegal
     assert {(trial.status, trial.reason) for trial in illegal} == {(Status.REJECTED, "no such graph")}
-    assert illegal[0].digest == "illegal:1"
+    assert illegal[0].digest == f"illegal:{illegal[0].number}"
     assert illegal[0].topology is None
-    assert len(trainer.jobs) == 4
+    assert len(trainer.jobs) == 12 == done.ledger.trained
+    assert {design.point.family for design in done.designs if not design.runs} == {"dense"}
 
 
 def test_observers_hear_of_everything_after_it_is_in_the_log(make, study, wide, tmp_path):
@@ -266,6 +272,21 @@ class TestResume:
         assert deaths > 5
         assert table(observed) == table(whole)
 
+    def test_the_curve_is_that_of_the_attempt_that_ended(self, whole, experiment, study, fake, tmp_path):
+        """The second attempt of a trial may end before the points that the first one reported."""
+        lines = (whole.folder.path / "events.jsonl").read_bytes().splitlines(keepends=True)
+        events = [json.loads(line) for line in lines]
+        long = next(trial for trial in table(whole) if len(trial.curve) > 5)
+        steps = [(event["event"], event.get("number")) for event in events]
+        last = max(i for i, step in enumerate(steps) if step == ("report", long.number))
+        for trainer in (fake(ends=("failed",)), fails_at_once):  # half-way, and before its first report
+            self.cut(whole, tmp_path / "cut", b"".join(lines[: last + 1]))
+            done = study(experiment, trainer, folder=tmp_path / "cut")
+            again = done.ledger.trials[long.number]
+            assert again.status is Status.FAILED
+            assert [point for point in again.curve if point.flops > again.spent_flops] == []
+            assert done.ledger == Ledger.replay(read(tmp_path / "cut" / "events.jsonl"))
+
     def test_what_was_trained_is_not_trained_again(self, whole, experiment, study, fake):
         trainer = fake(ends=MIXED)
         front = {path.name for path in whole.folder.weights.iterdir()}
@@ -282,6 +303,11 @@ class TestResume:
         assert table(extended)[: len(table(whole))] == table(whole)
         assert sum(trial.status.trained for trial in table(extended)) == 11
         assert table(study(longer, fake(ends=MIXED), folder=tmp_path / "at once")) == table(extended)
+
+
+def fails_at_once(job):
+    yield from ()
+    return Outcome(job.number, "failed", 0, 0.0, reason="at once")
 
 
 def test_a_trainer_that_raises_stops_the_search_and_loses_nothing(make, study, fake):
@@ -313,7 +339,8 @@ def test_a_job_carries_everything_a_worker_needs(make, study, fake, tmp_path):
     assert Topology.from_dict(job.topology).digest == trial.digest == job.metadata["digest"]
     assert (job.number, job.data, job.seed, job.recipe.threads, job.recipe.batch) == (trial.number, "digits", 3, 1, 32)
     assert job.steps * job.flops_per_step <= trial.budget_flops < (job.steps + 1) * job.flops_per_step
-    again = done.job(trial.number, seed=9)
+    assert not job.test
+    again = done.job(done._plan(trial.number), number=trial.number, seed=9)
     assert replace(again, seed=3, report_at=job.report_at, ask_at=job.ask_at, weights=job.weights) == replace(
         job, metadata={}
     )

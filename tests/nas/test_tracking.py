@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -287,6 +288,19 @@ def test_an_interrupted_search_is_killed_then_taken_up_again(folder):
     resumed.finish("FINISHED", {}, {})
     assert runs(folder, "stop")["stop"].info.status == "FINISHED"
     assert runs(folder, "stop")[f"stop/{TRIAL.digest}"].info.status == "FINISHED"
+
+
+def test_what_a_continued_search_changes_is_changed(folder):
+    """A param of MLflow is for ever; the tags and the files of the search's own run are not."""
+    for trials in ("8", "8", "10"):
+        subject = tracker(folder, "longer")
+        subject.start({"seed": 0}, {"experiment.yaml": f"trials: {trials}\n"}, {"trials": trials})
+        subject.finish("FINISHED", {"trials": float(trials)}, {})
+        (run,) = runs(folder, "longer").values()
+        assert (run.data.params, run.data.tags["trials"]) == ({"seed": "0"}, trials)
+        assert run.data.metrics["trials"] == float(trials)
+        stored = client(folder).download_artifacts(run.info.run_id, "experiment.yaml")
+        assert Path(stored).read_text() == f"trials: {trials}\n"
 
 
 def test_a_store_that_cannot_be_written_is_told_once(tmp_path, capfd):

@@ -1,4 +1,6 @@
+import html
 import json
+import shlex
 import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -34,7 +36,10 @@ def test_a_finished_run_holds_what_is_promised(finished, rows):
     assert {"accuracy", "flops", "parameters"} <= set(trials[0])
     assert all(row in trials and row["status"] == "COMPLETE" for row in front)
     assert (finished / "pareto.png").read_bytes().startswith(b"\x89PNG")
-    assert {row["seed"] for row in rows(finished / "confirm.csv")} == {"4", "5"}
+    fresh = rows(finished / "confirm.csv")
+    assert {row["seed"] for row in fresh} == {"4", "5"}
+    assert all(0.1 < float(row["test_accuracy"]) < 1 for row in fresh)
+    assert {row["depth"] for row in fresh} == {str(Views.open(finished).winner.point["depth"])}
     winner = read_topology(finished / "winner" / "topology.yaml")
     assert winner == Topology.load(finished / "winner" / "topology.yaml")
     assert winner.digest == front[0]["digest"]
@@ -82,7 +87,27 @@ def test_an_unfinished_run_has_views_too(copied, rows):
         views.write_all()
         assert len(rows(copied / "trials.csv")) == len(views.trials) == (lines > first)
         assert (views.winner is None) == (lines <= first)
-        assert views.comparison is None
+        assert views.verdict == ""
+
+
+def test_commands_can_be_typed_as_they_are_printed(copied, tmp_path):
+    odd = copied.rename(tmp_path / "a b; $(c)")
+    commands = [shlex.split(text) for _, text in Views.open(odd).commands()]
+    assert commands == [
+        ["wireloom", "compile", str(odd), "--out", f"{odd}/model"],
+        ["wireloom", "search", f"{odd}/experiment.yaml"],
+        ["wireloom", "show", f"{odd}/winner/topology.yaml"],
+    ]
+    Views.open(odd).write_all()
+    assert "wireloom compile &#x27;" in (odd / "report.html").read_text()
+
+
+def test_the_report_says_what_the_fresh_seeds_come_to(finished):
+    verdict = Views.open(finished).verdict
+    assert "on 2 fresh seeds and the test split" in verdict
+    text = (finished / "report.html").read_text()
+    assert html.escape(verdict, quote=True) in text
+    assert "test_accuracy" in text
 
 
 def test_without_a_lock_the_report_says_less(copied):

@@ -68,6 +68,28 @@ def test_names_and_numbers_of_one_family(family):
         assert f":2: {key}: {message}" in str(caught.value)
 
 
+def test_the_published_period_is_as_many_blocks_as_make_one_of_the_papers():
+    assert parameters(FAMILIES["to_output"], sublayers=2) == (Parameter("period", int, 2),)
+    assert parameters(FAMILIES["hyper"], sublayers=2) == parameters(FAMILIES["hyper"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sublayers", "period", "depths"),
+    [
+        ("dense: {period: [1, 2]}", 2, 2, [8, 6, 4]),
+        ("dense: {period: [1, 2]}", 1, 1, [8, 7, 6, 5, 4]),
+        ("dense: {period: [1, 3]}", 3, 3, [6]),
+        ("dense: {period: 1}", 2, 1, [8, 7, 6, 5, 4]),
+        ("dense: {period: 9}", 2, 9, [8, 7, 6, 5, 4]),  # divides none
+        ("hyper: {}", 2, None, [8, 7, 6, 5, 4]),
+    ],
+)
+def test_baselines_have_whole_published_blocks(family, text, sublayers, period, depths):
+    found = family(text)
+    assert found.baseline(8, sublayers).to_dict().get(f"{found.name}.period") == period
+    assert found.baseline_depths(range(4, 9), sublayers) == depths
+
+
 def test_a_new_family_needs_no_change_here(family, monkeypatch):
     def fancy(depth, *, cut: int, mode: Literal["sum", "mean"] = "sum", own: Sequence[int] = ()):
         if cut >= depth:

@@ -194,6 +194,53 @@ def test_baselines_are_the_declared_designs_at_published_defaults_residual_first
     assert points[2].to_dict()["hyper.streams"] == 2
 
 
+def test_designs_go_from_the_deepest_to_the_shallowest(parse):
+    text = "space: {depth: %s, families: {to_output: {}, hyper: {}, wiring: {edges: 1}}}\n"
+    residual, to_output, hyper = parse(text % "{low: 3, high: 9, step: 2}").designs()
+    assert [point.depth for point in residual] == [point.depth for point in hyper] == [9, 7, 5, 3]
+    assert [point.depth for point in to_output] == [9, 7, 5, 3]
+    assert [point.depth for point in parse(text % "[2, 9, 5]").designs()[0]] == [9, 5, 2]
+    assert [point.depth for point in parse(text % "4").designs()[0]] == [4]
+
+
+@pytest.fixture
+def of_sublayers(tmp_path):
+    def parse(text):
+        (tmp_path / "file.yaml").write_text(text)
+        return Space.parse(read(tmp_path / "file.yaml"), sublayers=2)
+
+    return parse
+
+
+def test_where_blocks_are_sublayers_a_site_left_out_is_two_of_them(of_sublayers):
+    found = of_sublayers(
+        "space: {depth: {low: 4, high: 9}, families: {dense: {}, hyper: {}, ancre: {period: [1, 2]}}}\n"
+    )
+    points = {point.family: point for point in found.baselines()}
+    assert {name: point.depth for name, point in points.items()} == {"residual": 9, "dense": 8, "hyper": 9, "ancre": 8}
+    assert points["dense"].to_dict()["dense.period"] == points["ancre"].to_dict()["ancre.period"] == 2
+    assert Row("dense.period", "fixed", "2", "family = dense") in found.describe()
+    for point in found.baselines():
+        assert found.topology(point).depth == point.depth
+    # Written out, the file no longer depends on the backbone.
+    assert of_sublayers(dump({"space": found.to_dict()})) == found
+
+
+def test_an_example_is_of_the_family_asked_for(space):
+    for name in ("dense", "wiring"):
+        points = {space.example(name, random.Random(seed)) for seed in range(9)}
+        assert {point.family for point in points} == {name}
+        assert len(points) > 1
+        assert all(space.topology(point).depth == point.depth for point in points)
+    assert space.example("wiring", random.Random(1)) == space.example("wiring", random.Random(1))
+
+
+def test_the_residual_network_of_any_depth_is_a_point_of_the_space(space, parse):
+    assert str(space.topology(space.residual(5))) == "residual(depth=5)"
+    undeclared = parse("space: {depth: [4, 5], families: {hyper: {}}}\n")
+    assert str(undeclared.topology(undeclared.residual(5))) == "residual(depth=5)"
+
+
 def test_the_residual_network_is_a_baseline_even_if_undeclared(parse):
     found = parse("space: {depth: 4, families: {hyper: {}}}\n")
     first, second = found.baselines()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from trainers import backbones, data
+from trainers.hints import Hints
 
 
 class Residual(nn.Module):
@@ -31,8 +32,8 @@ def digits() -> data.Data:
 
 @pytest.fixture
 def residual() -> Callable[..., Residual]:
-    def build(*, depth: int = 2, dim: int = 8, patch: int = 4, seed: int = 0) -> Residual:
-        sizes = {"depth": depth, "dim": dim, "patch": patch}
+    def build(*, depth: int = 2, dim: int = 8, patch: int = 4, seed: int = 0, hints: Hints | None = None) -> Residual:
+        sizes = {"depth": depth, "dim": dim, "patch": patch, "hints": hints}
         backbone = backbones.build("mixer", classes=10, image=(8, 8), channels=1, **sizes)
         backbone.initialise(seed)
         return Residual(backbone)

@@ -1,3 +1,4 @@
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -6,6 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainers import backbones, costs, shapes
+from trainers.errors import TrainerError
+from trainers.hints import KNOWN, Hints
 
 SHAPES: list[dict[str, Any]] = [
     {"depth": 2, "dim": 8, "patch": 4, "image": (8, 8), "channels": 1, "classes": 10},
@@ -15,7 +18,23 @@ SHAPES: list[dict[str, Any]] = [
         "depth": 4, "dim": 16, "patch": 1, "image": (4, 4), "channels": 2, "classes": 3,
         "token_hidden": 11, "channel_hidden": 13,
     },
+    {"depth": 2, "dim": 1, "patch": 7, "image": (7, 7), "channels": 1, "classes": 1},
+    {"depth": 3, "dim": 37, "patch": 3, "image": (9, 15), "channels": 5, "classes": 101},
 ]  # fmt: skip
+
+# Sizes, and another value for each option of a shape.
+BASE: dict[str, Any] = {"depth": 2, "dim": 6, "patch": 2, "image": (4, 10), "channels": 1, "classes": 8}
+CHANGES: dict[str, Any] = {
+    "depth": 3, "dim": 9, "patch": 1, "image": (6, 14), "channels": 3, "classes": 7,
+    "token_hidden": 17, "channel_hidden": 13,
+}  # fmt: skip
+
+HINTS: list[Hints] = [
+    {2: {"pre_norm": 0}},
+    {1: {"pre_norm": 0}, 2: {"pre_norm": 1}, 3: {"pre_norm": 0}},
+    {1: {"norm_scale": 0.5, "init_scale": 0.3, "lr_scale": 0.7, "eps_scale": 0.7}, 2: {"output_init_scale": 0}},
+    {number: {name: 0.0 if name == "pre_norm" else 0.5} for number, name in enumerate(KNOWN, start=1)},
+]
 
 
 def counted_flops(module: nn.Module, *shape: int) -> int:
@@ -28,11 +47,11 @@ def counted_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("sizes", SHAPES)
-def test_prices_equal_what_torch_counts(sizes: dict[str, Any]) -> None:
-    price = costs.price("mixer", **sizes)
+def check_price(sizes: dict[str, Any], hints: Hints | None = None) -> None:
+    """The price is what torch counts, to the last FLOP and parameter: of the stem, of every block, of the head."""
+    price = costs.price("mixer", **sizes, hints=hints)
     with torch.device("meta"):
-        backbone = backbones.build("mixer", **sizes)
+        backbone = backbones.build("mixer", **sizes, hints=hints)
     hidden = (1, price.tokens, price.dim)
     image = (1, sizes["channels"], *sizes["image"])
 
@@ -42,6 +61,43 @@ def test_prices_equal_what_torch_counts(sizes: dict[str, Any]) -> None:
     assert price.stem_parameters == counted_parameters(backbone.stem)
     assert price.head_parameters == counted_parameters(backbone.head)
     assert [block.parameters for block in price.blocks] == [counted_parameters(b) for b in backbone.blocks]
+
+
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_prices_equal_what_torch_counts(sizes: dict[str, Any]) -> None:
+    check_price(sizes)
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_prices_follow_every_option(option: str) -> None:
+    check_price(BASE | {option: CHANGES[option]})
+
+
+def test_every_option_of_a_mixer_is_among_those_tried() -> None:
+    assert CHANGES.keys() == {field.name for field in fields(shapes.MixerShape)}
+    for option in CHANGES:
+        assert costs.price("mixer", **BASE | {option: CHANGES[option]}) != costs.price("mixer", **BASE), option
+
+
+@pytest.mark.parametrize("hints", HINTS)
+@pytest.mark.parametrize("sizes", [BASE, SHAPES[3]], ids=["defaults", "all options"])
+def test_prices_follow_the_hints(sizes: dict[str, Any], hints: Hints) -> None:
+    check_price(sizes | {"depth": len(KNOWN)}, hints)
+
+
+def test_of_all_hints_pre_norm_alone_changes_a_price_by_the_norms_of_its_block() -> None:
+    plain = costs.price("mixer", **BASE)
+    for name in KNOWN:
+        hinted = costs.price("mixer", **BASE, hints={2: {name: 0.0 if name == "pre_norm" else 0.5}})
+        saved = 2 * BASE["dim"] if name == "pre_norm" else 0
+        assert hinted.blocks[0] == plain.blocks[0]
+        assert hinted.blocks[1].flops == plain.blocks[1].flops
+        assert plain.blocks[1].parameters - hinted.blocks[1].parameters == saved, name
+
+
+def test_hints_that_cannot_be_built_have_no_price() -> None:
+    with pytest.raises(TrainerError, match="blocks are numbered 1 to 2"):
+        costs.price("mixer", **BASE, hints={3: {"pre_norm": 0}})
 
 
 def test_flops_are_those_of_one_sample() -> None:
@@ -61,6 +117,7 @@ def test_blocks_alternate_from_token_mixing() -> None:
 
 def test_by_kind_equals_by_name() -> None:
     assert costs.mixer_costs(**SHAPES[3]) == costs.price("mixer", **SHAPES[3])
+    assert costs.mixer_costs(**SHAPES[3], hints=HINTS[0]) == costs.price("mixer", **SHAPES[3], hints=HINTS[0])
 
 
 def test_every_kind_has_a_shape_a_price_and_modules() -> None:

@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-PLANNING = "trainers.shapes, trainers.costs, trainers.recipe, trainers.catalogue, trainers.errors"
+PLANNING = "trainers.shapes, trainers.hints, trainers.costs, trainers.recipe, trainers.catalogue, trainers.errors"
 HEAVY = {"torch", "sklearn", "safetensors", "graphs", "nas", "search_space"}
 
 

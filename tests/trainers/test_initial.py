@@ -49,6 +49,22 @@ def test_parameters_of_one_module_draw_apart() -> None:
     assert not torch.equal(module[0].weight, module[1].weight)
 
 
+def test_scales_multiply_the_same_draw_and_tell_the_last_linear_map_from_the_others() -> None:
+    def weights(**scales: float) -> list[torch.Tensor]:
+        module = nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 6), nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 4))
+        initialise(module, seed=0, name="block1", **scales)
+        assert (module[0].weight == 1).all()
+        assert not any(module[i].bias.any() for i in (1, 2, 4))
+        return [module[i].weight for i in (1, 2, 4)]
+
+    plain = weights()
+    assert all(weight.any() for weight in plain)
+    for inner, output in ((0.3, 1.0), (1.0, 3.0), (0.3, 3.0), (1.0, 0.0)):
+        scaled = weights(inner_scale=inner, output_scale=output)
+        for start, weight, scale in zip(plain, scaled, (inner, inner, output), strict=True):
+            assert torch.equal(weight, start * scale)
+
+
 def test_other_dtypes_get_the_same_numbers_rounded() -> None:
     single, double = nn.Linear(4, 4), nn.Linear(4, 4, dtype=torch.float64)
     initialise(single, seed=0, name="block1")

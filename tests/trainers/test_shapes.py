@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from trainers.errors import TrainerError
-from trainers.shapes import MixerShape, parse
+from trainers.shapes import MixerShape, parse, ports, sublayers
 
 SIZES: dict[str, Any] = {"depth": 2, "dim": 8, "patch": 2}
 
@@ -13,6 +13,18 @@ def test_derived_sizes() -> None:
     shape = MixerShape(depth=3, dim=10, patch=2, image=(4, 8), channels=3)
     assert (shape.tokens, shape.patch_values) == (8, 12)
     assert (shape.token_width, shape.channel_width) == (16, 20)
+
+
+def test_each_block_of_a_mixer_reads_one_hidden_state() -> None:
+    assert ports("mixer") == ("in",)
+    with pytest.raises(TrainerError, match=re.escape("unknown backbone kind 'mixr'")):
+        ports("mixr")
+
+
+def test_two_blocks_of_a_mixer_make_one_of_its_paper() -> None:
+    assert sublayers("mixer") == 2
+    with pytest.raises(TrainerError, match=re.escape("unknown backbone kind 'mixr'")):
+        sublayers("mixr")
 
 
 def test_given_hidden_widths_are_kept() -> None:

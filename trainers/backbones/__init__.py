@@ -5,11 +5,12 @@ from typing import Any
 
 from trainers.backbones.backbone import Backbone
 from trainers.backbones.mixer import mixer
+from trainers.hints import BlockHints, Hints, check
 from trainers.shapes import MixerShape, parse
 
 __all__ = ["KINDS", "Backbone", "build"]
 
-KINDS: dict[str, Callable[[MixerShape], Backbone]] = {"mixer": mixer}
+KINDS: dict[str, Callable[[MixerShape, tuple[BlockHints, ...]], Backbone]] = {"mixer": mixer}
 
 
 def build(
@@ -19,12 +20,18 @@ def build(
     classes: int,
     image: tuple[int, int],
     channels: int,
+    hints: Hints | None = None,
     **options: Any,
 ) -> Backbone:
     """The modules of a backbone, with torch's initial weights; `Backbone.initialise` gives seeded ones.
 
-    Raises TrainerError on an unknown kind or option, naming the valid ones.
+    `hints` are numbers by block number (1 to `depth`) and name, see `trainers.hints.KNOWN`. Initial scales take
+    effect in `Backbone.initialise`; rates are plain attributes of the weight matrices (`Backbone.set_rates`), which
+    `.to()` keeps and `copy.deepcopy` loses. Raises TrainerError on an unknown kind, option, block or hint, naming
+    the valid ones.
     """
     sizes = {"depth": depth, "classes": classes, "image": image, "channels": channels}
     shape = parse(kind, sizes | options)
-    return KINDS[kind](shape)
+    backbone = KINDS[kind](shape, check(hints, shape.depth))
+    backbone.set_rates()
+    return backbone

@@ -5,17 +5,23 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from trainers.hints import PLAIN, BlockHints
 from trainers.initial import initialise
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """stem: images -> x0 (batch, tokens, dim); blocks keep that shape; head: that -> (batch, classes)."""
+    """stem: images -> x0 (batch, tokens, dim); blocks keep that shape; head: that -> (batch, classes).
+
+    `hints[l - 1]` are those of block l. What they change in a block's forward pass is built into the block, which
+    defines its linear maps in the order of use.
+    """
 
     stem: nn.Module
     blocks: tuple[nn.Module, ...]
     head: nn.Module
     names: tuple[str, ...]
+    hints: tuple[BlockHints, ...]
 
     def parts(self) -> Iterator[tuple[str, nn.Module]]:
         """Every part with its name: "stem", "block1" to "blockL", "head"."""
@@ -24,6 +30,22 @@ class Backbone:
         yield "head", self.head
 
     def initialise(self, seed: int) -> None:
-        """Give every part, in place, the weights that belong to this seed and the part's name."""
+        """Give every part, in place, the weights that belong to this seed and the part's name, scaled by its hints."""
+        hints = dict(zip(self.names, self.hints, strict=True))
         for name, module in self.parts():
-            initialise(module, seed=seed, name=name)
+            hint = hints.get(name, PLAIN)
+            initialise(
+                module,
+                seed=seed,
+                name=name,
+                inner_scale=hint.init_scale * hint.inner_init_scale,
+                output_scale=hint.init_scale * hint.output_init_scale,
+            )
+
+    def set_rates(self) -> None:
+        """Mark each block's weight matrices with the attributes that `trainers.loop` reads: `lr_scale`, `eps_scale`."""
+        for block, hint in zip(self.blocks, self.hints, strict=True):
+            for name, scale in (("lr_scale", hint.lr_scale), ("eps_scale", hint.eps_scale)):
+                for parameter in block.parameters():
+                    if parameter.ndim >= 2 and scale != 1.0:
+                        setattr(parameter, name, scale)

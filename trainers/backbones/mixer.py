@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from trainers.backbones.backbone import Backbone
+from trainers.hints import PLAIN, BlockHints
 from trainers.shapes import MixerShape
 
 
@@ -27,12 +28,33 @@ class Stem(nn.Module):
         return tokens
 
 
-class TokenMixing(nn.Module):
-    """y = MLP over tokens of LN(u), (b, t, d) -> (b, t, d)."""
+class ScaledLayerNorm(nn.LayerNorm):
+    """s LN(u), (b, t, d) -> (b, t, d), for a fixed number s."""
 
-    def __init__(self, shape: MixerShape) -> None:
+    def __init__(self, dim: int, scale: float) -> None:
+        super().__init__(dim)
+        self.scale = scale
+
+    def forward(self, u_btd: torch.Tensor) -> torch.Tensor:
+        return self.scale * super().forward(u_btd)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, scale={self.scale}"
+
+
+def _norm(dim: int, hints: BlockHints) -> nn.Module:
+    """N of a block: LN, s LN, or nothing; s is the hint `norm_scale`, and `pre_norm` says whether there is one."""
+    if not hints.pre_norm:
+        return nn.Identity()
+    return nn.LayerNorm(dim) if hints.norm_scale == 1.0 else ScaledLayerNorm(dim, hints.norm_scale)
+
+
+class TokenMixing(nn.Module):
+    """y = MLP over tokens of N(u), (b, t, d) -> (b, t, d); N is LN unless hints say otherwise."""
+
+    def __init__(self, shape: MixerShape, hints: BlockHints = PLAIN) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(shape.dim)
+        self.norm = _norm(shape.dim, hints)
         self.expand = nn.Linear(shape.tokens, shape.token_width)
         self.reduce = nn.Linear(shape.token_width, shape.tokens)
 
@@ -43,11 +65,11 @@ class TokenMixing(nn.Module):
 
 
 class ChannelMixing(nn.Module):
-    """y = MLP over channels of LN(u), (b, t, d) -> (b, t, d)."""
+    """y = MLP over channels of N(u), (b, t, d) -> (b, t, d); N is LN unless hints say otherwise."""
 
-    def __init__(self, shape: MixerShape) -> None:
+    def __init__(self, shape: MixerShape, hints: BlockHints = PLAIN) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(shape.dim)
+        self.norm = _norm(shape.dim, hints)
         self.expand = nn.Linear(shape.dim, shape.channel_width)
         self.reduce = nn.Linear(shape.channel_width, shape.dim)
 
@@ -69,12 +91,16 @@ class Head(nn.Module):
         return logits
 
 
-def mixer(shape: MixerShape) -> Backbone:
-    """The parts of a mixer: odd blocks mix tokens, even blocks mix channels."""
+def mixer(shape: MixerShape, hints: tuple[BlockHints, ...]) -> Backbone:
+    """The parts of a mixer: odd blocks mix tokens, even blocks mix channels; `hints` has one entry per block."""
     numbers = range(1, shape.depth + 1)
     return Backbone(
         stem=Stem(shape),
-        blocks=tuple(TokenMixing(shape) if number % 2 else ChannelMixing(shape) for number in numbers),
+        blocks=tuple(
+            TokenMixing(shape, hint) if number % 2 else ChannelMixing(shape, hint)
+            for number, hint in zip(numbers, hints, strict=True)
+        ),
         head=Head(shape),
         names=tuple(f"block{number}" for number in numbers),
+        hints=hints,
     )

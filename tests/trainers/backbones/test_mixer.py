@@ -1,7 +1,11 @@
+import inspect
+
+import pytest
 import torch
 from torch import nn
 
-from trainers.backbones.mixer import ChannelMixing, Head, Stem, TokenMixing, mixer
+from trainers.backbones.mixer import ChannelMixing, Head, ScaledLayerNorm, Stem, TokenMixing, mixer
+from trainers.hints import PLAIN, BlockHints
 from trainers.shapes import MixerShape
 
 SHAPE = MixerShape(depth=3, dim=6, patch=2, image=(4, 6), channels=2, classes=5)
@@ -39,6 +43,57 @@ def test_head_normalises_then_averages_tokens() -> None:
 
 
 def test_odd_blocks_mix_tokens_and_even_ones_channels() -> None:
-    backbone = mixer(SHAPE)
+    backbone = mixer(SHAPE, (PLAIN,) * 3)
     assert [type(block) for block in backbone.blocks] == [TokenMixing, ChannelMixing, TokenMixing]
     assert backbone.names == ("block1", "block2", "block3")
+
+
+BLOCKS = pytest.mark.parametrize("kind", [TokenMixing, ChannelMixing])
+
+
+def random_block(kind: type[TokenMixing] | type[ChannelMixing], hints: BlockHints) -> TokenMixing | ChannelMixing:
+    block = kind(SHAPE, hints)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    return block
+
+
+def mlp(block: TokenMixing | ChannelMixing, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(block, TokenMixing):
+        return block.reduce(nn.functional.gelu(block.expand(x.mT))).mT
+    return block.reduce(nn.functional.gelu(block.expand(x)))
+
+
+@BLOCKS
+def test_pre_norm_0_leaves_the_mlp_and_its_parameters_alone(kind: type[TokenMixing] | type[ChannelMixing]) -> None:
+    block = random_block(kind, BlockHints(pre_norm=0.0))
+    u = torch.randn(2, 6, 6)
+    torch.testing.assert_close(block(u), mlp(block, u))
+    assert [name for name, _ in block.named_parameters()] == [
+        "expand.weight", "expand.bias", "reduce.weight", "reduce.bias"
+    ]  # fmt: skip
+
+
+@BLOCKS
+def test_norm_scale_multiplies_the_normalised_input(kind: type[TokenMixing] | type[ChannelMixing]) -> None:
+    block = random_block(kind, BlockHints(norm_scale=0.25))
+    plain = kind(SHAPE)
+    assert block.state_dict().keys() == plain.state_dict().keys()
+    plain.load_state_dict(block.state_dict())
+    u = torch.randn(2, 6, 6)
+    torch.testing.assert_close(block(u), mlp(block, 0.25 * plain.norm(u)))
+    # The gain and the shift are inside the factor, which a scaled gain alone would not be.
+    gain, shift = block.norm.weight, block.norm.bias
+    torch.testing.assert_close(block.norm(u), 0.25 * nn.functional.layer_norm(u, (6,), gain, shift))
+    assert "scale=0.25" in str(block)
+
+
+@BLOCKS
+def test_every_block_has_an_argument_per_port(kind: type[TokenMixing] | type[ChannelMixing]) -> None:
+    assert len(inspect.signature(kind(SHAPE).forward).parameters) == len(MixerShape.ports)
+
+
+def test_hints_go_to_the_block_of_their_number() -> None:
+    blocks = mixer(SHAPE, (PLAIN, BlockHints(norm_scale=0.5), BlockHints(pre_norm=0.0))).blocks
+    assert [type(block.norm) for block in blocks] == [nn.LayerNorm, ScaledLayerNorm, nn.Identity]
+    assert blocks[1].norm.scale == 0.5
