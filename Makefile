@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu check format bench clean
+.PHONY: help demo test test-slow test-gpu check format docs bench clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: $(STAMP) ## Format, lint and type-check without changing anything
 format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## Rewrite what is generated in docs/ (the table of families)
+	$(BIN)/python -m graphs.table docs/families.md
 
 bench: $(STAMP) ## Print the driver's share of a search's wall time
 	$(BIN)/python experiments/bench/overhead.py

@@ -140,13 +140,14 @@ class Scalars:
         return node
 
     def _gathered(self, parts: dict[int, Fraction]) -> dict[int, Fraction]:
-        """Shares that are all there, equally often, are that number: streams that are copies may be mixed at will."""
+        """Shares that are all there are a number: streams that are copies may be mixed at will."""
         for whole in dict.fromkeys(self._share_of[part] for part in parts if part in self._share_of):
             members = {self._known.get(key, UNIT): count for key, count in self._shares[whole].items()}
-            factors = {parts.get(node, 0) / Fraction(count) if node != UNIT else 0 for node, count in members.items()}
-            if len(factors) == 1 and (factor := factors.pop()):
-                parts = {part: own for part, own in parts.items() if part not in members}
-                parts[UNIT] = parts.get(UNIT, Fraction(0)) + factor
+            if members.keys() <= parts.keys() - {UNIT}:
+                factor = min((parts[node] / count for node, count in members.items()), key=abs)
+                if all(parts[node] * factor > 0 for node in members):
+                    parts = {node: own - factor * members.get(node, 0) for node, own in parts.items()}
+                    parts[UNIT] = parts.get(UNIT, Fraction(0)) + factor
         return parts
 
     def _combination(self, parts: dict[int, Fraction]) -> int:

@@ -8,6 +8,7 @@ import torch
 
 from graphs import Topology
 from graphs.coefficients import Coefficients
+from graphs.cost import wiring_sizes
 from graphs.plan import lower
 from nas.errors import RunFolderError
 from nas.evaluate import FINGERPRINT, Classifier, accuracy_of, build_model, dataset
@@ -43,16 +44,21 @@ WIRING_SNIPPET = '''"""Wire your own blocks as found: ``dim`` channels, one modu
 from pathlib import Path
 
 import graphs
-from safetensors.torch import load_file
+from safetensors import safe_open
 
 HERE = Path(__file__).parent
 
 
-def load(blocks, dim):
+def load(blocks, dim, channel_axis=-1):
     """The model from x0 to the output value, its mixes at the stored weights."""
     topology = graphs.Topology.load(HERE / "topology.yaml")
-    model = graphs.compile(topology, blocks, dim=dim)
-    model.weights.load_state_dict(load_file(HERE / "model.safetensors"))
+    model = graphs.compile(topology, blocks, dim=dim, channel_axis=channel_axis)
+    weights = HERE / "model.safetensors"
+    if weights.exists():  # not where their size depends on dim: they then start as compile made them
+        with safe_open(weights, "pt") as file:
+            if file.metadata()["digest"] != topology.digest:
+                raise ValueError(f"{weights} belongs to {file.metadata()['digest']}, the topology is {topology.digest}")
+            model.weights.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
     return model
 '''
 
@@ -109,7 +115,9 @@ def compile_topology_file(path: Path, out: Path) -> Topology:
     """Write a topology's wiring alone, at its initial weights, with a snippet that takes the user's blocks."""
     topology = read_topology(path)
     _prepare(out, source=path)
-    _save_weights(out, Coefficients(lower(topology)).state_dict(), {"digest": topology.digest})
+    plan = lower(topology)
+    if wiring_sizes(plan, 1) == wiring_sizes(plan, 2):  # else the weights are of a width that only the user knows
+        _save_weights(out, Coefficients(plan, 1).state_dict(), {"digest": topology.digest})
     topology.save(out / "topology.yaml")
     replace_file(out / "load.py", WIRING_SNIPPET.encode())
     card = (

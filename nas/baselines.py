@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphs import TopologyError
 from nas.experiment import Experiment
 from nas.pricing import judged, model_cost
 from search_space.space import Point
@@ -55,7 +56,10 @@ def _deepest(experiment: Experiment, points: Sequence[Point]) -> Baseline:
 
 def _problem(experiment: Experiment, point: Point) -> str | None:
     """Why a point may not be trained, said of its depth; None if it may."""
-    parts = model_cost(experiment, point.depth)
+    try:
+        parts = model_cost(experiment, experiment.space.topology(point))
+    except TopologyError as error:
+        return f"at depth {point.depth} {error}"
     # Known without a plan: no wiring makes it less.
     parameters = parts.fixed.parameters + sum(block.parameters for block in parts.blocks)
     limit = experiment.limits.get("parameters")

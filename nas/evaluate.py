@@ -21,6 +21,7 @@ from trainers.data import Data, Split, load, load_test
 from trainers.errors import Diverged
 from trainers.loop import train
 from trainers.metrics import evaluate as measure
+from trainers.seeding import generator
 
 FINGERPRINT = "data_fingerprint"  # of the weights' metadata: what they were trained on
 
@@ -72,10 +73,15 @@ def build_model(
         image=image,
         channels=channels,
         dim=backbone["dim"],
+        hints=topology.block_hints,
         **options,
     )
     parts.initialise(seed)
-    return Classifier(parts.stem, compile_topology(topology, parts.blocks, dim=backbone["dim"]), parts.head)
+    return Classifier(
+        parts.stem,
+        compile_topology(topology, parts.blocks, dim=backbone["dim"], generator=generator(seed, "wiring")),
+        parts.head,
+    )
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from graphs import BlockCost, ModelCost, Plan, Topology, price
+from graphs import BlockCost, ModelCost, Plan, Topology, price, start_up
 from nas.baselines import designs
 from nas.experiment import Experiment
 from nas.pricing import broken_limit, model_cost
@@ -31,7 +31,7 @@ class Fact:
 
 def facts(plan: Plan, experiment: Experiment | None = None) -> tuple[Fact, ...]:
     """The facts of a topology's plan; with an experiment also those of its backbone wired so."""
-    return (*_wiring(plan), *(() if experiment is None else _model(plan, experiment)))
+    return (*_wiring(plan), *_start(plan), *(() if experiment is None else _model(plan, experiment)))
 
 
 def _wiring(plan: Plan) -> Iterator[Fact]:
@@ -48,10 +48,35 @@ def _wiring(plan: Plan) -> Iterator[Fact]:
     yield Fact("forward_traffic", cost.forward_traffic, f"wiring traffic: {both}, in passes over one hidden state")
     yield Fact("backward_traffic", cost.backward_traffic, "")
     yield Fact("peak_live", cost.peak_live, f"hidden states alive at once: {cost.peak_live}")
+    yield Fact("kept", cost.kept, f"hidden states the wiring keeps for its backward pass: {cost.kept}")
+
+
+STARTS = {
+    "yes": "equals the residual network",
+    "scaled": "equals the residual network up to a positive scale per reader (blocks that normalise do not see it)",
+    "no": "differs from the residual network",
+    "unknown": "not known: weights start at random",
+}
+
+
+def _start(plan: Plan) -> Iterator[Fact]:
+    """What holds before the first step of training."""
+    known = start_up(plan.source)
+    yield Fact("residual_at_start", known.residual, f"at the start: {STARTS[known.residual]} ({known.reason})")
+    dead = f"{known.dead} hidden states equal another one for ever: streams that cannot come apart"
+    yield Fact("dead", known.dead, f"dead symmetry: {dead if known.dead else 'none'}")
+    redundant = f"redundant weights: {known.redundant} share their value with another one for ever"
+    yield Fact("redundant", known.redundant, redundant if known.redundant else "")
+    yield Fact("rank", known.rank, "" if known.rank is None else f"rank of the connection matrix: {known.rank}")
+    yield Fact("paths", known.to_dict()["paths"], f"paths from the stem to the output: {known.paths:,}")
+    growth = known.growth
+    if growth is not None:
+        text = f"signal growth, blocks of variance one: block {len(growth) - 1} reads {growth[-2]:.3g}"
+        yield Fact("growth", list(growth), f"{text}, the output {growth[-1]:.3g}")
 
 
 def _model(plan: Plan, experiment: Experiment) -> Iterator[Fact]:
-    cost = price(plan, model_cost(experiment, plan.topology.depth))
+    cost = price(plan, model_cost(experiment, plan.source))
     backbone = f"{experiment.backbone.kind}, dim {experiment.backbone.dim}"
     share = cost.wiring_flops / cost.flops
     yield Fact("experiment", experiment.name, f"in {experiment.name} ({backbone}):")

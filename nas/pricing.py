@@ -7,6 +7,7 @@ from graphs import BlockCost, Cost, ModelCost, Plan, Topology, TopologyError, lo
 from nas.experiment import Experiment
 from search_space.space import Point
 from trainers import costs as backbone_costs
+from trainers import shapes as backbone_shapes
 from trainers.catalogue import describe
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
@@ -23,13 +24,18 @@ class Priced:
     flops_per_step: float
 
 
-def model_cost(experiment: Experiment, depth: int) -> ModelCost:
-    """What the backbone of ``experiment`` costs at ``depth`` blocks."""
+def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
+    """What the backbone of ``experiment`` costs with the blocks that ``topology`` asks for.
+
+    TopologyError where it asks for inputs that the backbone's blocks do not have.
+    """
+    _check_ports(topology, experiment.backbone.kind)
     facts = describe(experiment.data.kind)
     options = backbone_options(experiment)
     parts = backbone_costs.price(
         options.pop("kind"),
-        depth=depth,
+        depth=topology.depth,
+        hints=topology.block_hints,
         classes=facts["classes"],
         image=facts["image"],
         channels=facts["channels"],
@@ -43,6 +49,16 @@ def model_cost(experiment: Experiment, depth: int) -> ModelCost:
     )
 
 
+def _check_ports(topology: Topology, kind: str) -> None:
+    ports = backbone_shapes.ports(kind)
+    for block in topology.blocks:
+        if len(block.ports) != len(ports):
+            raise TopologyError(
+                f"block {block.number} of {topology} reads {len(block.ports)} values ({', '.join(block.ports)}), but a "
+                f"block of the backbone {kind} has {len(ports)} input; choose a form of the family with one"
+            )
+
+
 def backbone_options(experiment: Experiment) -> dict[str, Any]:
     """The backbone's section as plain options, without those left at None."""
     return experiment.backbone.model_dump(exclude_none=True)
@@ -51,7 +67,7 @@ def backbone_options(experiment: Experiment) -> dict[str, Any]:
 def priced(experiment: Experiment, topology: Topology) -> Priced:
     """Plan and price; TrainerError where the budget does not buy one step."""
     plan = lower(topology)
-    cost = price(plan, model_cost(experiment, topology.depth))
+    cost = price(plan, model_cost(experiment, topology))
     batch = experiment.train.batch
     steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
     return Priced(topology, plan, cost, steps, batch * cost.training_flops)

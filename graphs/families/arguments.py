@@ -15,10 +15,11 @@ def choice(name: str, value: str, options: Any) -> str:
 
 
 def whole(name: str, value: int, least: int, most: int | None = None, why: str = "") -> int:
-    """``value`` if it is a whole number from ``least`` to ``most``."""
+    """``value`` if it is a whole number from ``least`` to ``most``; ``why`` there is a most, or else a least."""
     reason = f", {why}" if why else ""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise TopologyError(f"{name} is {value!r}; a whole number of at least {least} was expected{reason}")
+        problem = f"{name} is {value!r}; a whole number of at least {least} was expected"
+        raise TopologyError(problem + (reason if most is None else ""))
     if most is not None and value > most:
         raise TopologyError(f"{name} is {value}; at most {most} was expected{reason}")
     return value

@@ -25,7 +25,7 @@ def attnres(depth: int, *, block: int = 1, static: bool = False) -> Topology:
 
     Source: Attention Residuals, arXiv 2603.15031; the static form is the row of its ablation with learned scalars.
     """
-    whole("block", block, 1, why="the number of blocks that one summary stands for")
+    whole("block", block, 1)
     build = Builder(depth)
     finished = [build.stem]
     partial: str | None = None

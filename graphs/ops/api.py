@@ -50,6 +50,8 @@ def mix(
                 f"{len(sources)} sources need a weight with {len(sources)} columns; got {len(weight)} rows"
             )
         return engine(sources, weight, grain)
+    if weight.is_complex():
+        raise CompileError(f"the weight has dtype {weight.dtype}; real numbers were expected")
     axes = 2 + (0 if grain == SCALAR else 2 if grain.full else 1)
     entry = () if grain == SCALAR else (_parts(grain, shape),) * (axes - 2)
     given = tuple(weight.shape)

@@ -33,7 +33,7 @@ def factor(topology: Topology) -> Topology:
             terms = {value: w for value, w in zip(op.reads, op.weight.entries[0], strict=True) if w}
             if len(terms) > 1:
                 rows[op.writes[0]] = dict(sorted(terms.items(), key=lambda item: written[item[0]]))
-    shared = _contained(_begun(rows, Names(topology, "f")))
+    shared = _contained(_begun(rows, Names(topology, "f")), rows)
     changed = {value: terms for value, terms in shared.items() if terms != rows.get(value)}
     if not changed:
         return topology
@@ -162,19 +162,17 @@ def _reading(value: str, factor: Number, rest: Terms) -> Terms:
     return {value: total, **others} if total else others
 
 
-def _contained(rows: dict[str, Terms]) -> dict[str, Terms]:
-    """Consumers that contain one of the combinations before them read that."""
-    recent: deque[tuple[str, Terms]] = deque(maxlen=RECENT)
+def _contained(rows: dict[str, Terms], written: dict[str, Terms]) -> dict[str, Terms]:
+    """Consumers that contain one of the combinations before them, as it is or as it was ``written``, read that."""
+    recent: deque[tuple[str, Terms]] = deque(maxlen=2 * RECENT)
     result = {}
     for value, terms in rows.items():
-        fits = [(len(other), name, c) for name, other in recent if (c := _times(other, terms)) is not None]
+        fits = [(name, other, c) for name, other in recent if (c := _times(other, terms)) is not None]
         if fits and len(terms) > 1:
-            _, name, c = max(fits, key=lambda fit: fit[0])
-            other = dict(recent)[name]
+            name, other, c = max(fits, key=lambda fit: len(fit[1]))
             terms = _reading(name, c, {source: w for source, w in terms.items() if source not in other}) or terms
         result[value] = terms
-        if len(terms) > 1:
-            recent.append((value, terms))
+        recent += [(value, other) for other in (terms, written.get(value, terms)) if len(other) > 1]
     return result
 
 

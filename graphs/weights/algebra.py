@@ -205,6 +205,8 @@ def moved(weight: Rule, shape: tuple[int, int], cells: Sequence[Cell]) -> Rule:
         if not cells:
             return Constant(((0,) * shape[1],) * shape[0])
         weight = weight.of
+    if isinstance(weight, Sum) and any(isinstance(term, Constant | Place) for term in weight.terms):
+        return summed([moved(term, shape, cells) for term in weight.terms])  # what is not touched goes
     if shape == weight.shape and len(cells) == shape[0] * shape[1] and all(cell[:2] == cell[2:] for cell in cells):
         return weight
     return Place(weight, shape, tuple(cells))

@@ -314,6 +314,15 @@ def rebuilt(weight: Weight, change: Callable[[Weight], Weight]) -> Weight:
     return change(replace(weight, **given) if given else weight)
 
 
+def numbers_in(value: Any) -> list[int | float | Fraction]:
+    """Every number inside a rule, in order."""
+    if isinstance(value, Weight):
+        value = tuple(getattr(value, field.name) for field in fields(value))
+    if isinstance(value, tuple):
+        return [number for part in value for number in numbers_in(part)]
+    return [value] if isinstance(value, int | float | Fraction) else []
+
+
 def _other_words(rule: Weight, moved: list[int], seed: int) -> Weight:
     """One rule said differently: renamed, terms and factors exchanged, key p now at the place ``moved[p]``."""
     rng = random.Random(f"{seed} {getattr(rule, 'name', rule)}")  # equal rules are said alike: they may be ties

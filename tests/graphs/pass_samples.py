@@ -73,6 +73,9 @@ def sums(seed: int) -> Topology:
                 row.pop(rng.choice(list(row)))
         for value in rng.sample(values, min(len(values), rng.choice((0, 1, 2, 3)))):
             row.setdefault(value, number(rng))
+        if block > depth:  # what nobody reads yet
+            read = {value for op in ops for value in op.uses}
+            row |= {value: number(rng) for value in values if value not in read and value not in row}
         row = row or {values[-1]: 1}
         known.append(row)
         ops.append(Mix(tuple(row), (f"u{block}",), Constant((tuple(row.values()),))))
@@ -192,7 +195,8 @@ def meanings(topology: Topology, values: dict[str, Matrix] | None = None) -> Mea
 
 def differences(before: Topology, after: Topology, seed: int) -> Iterator[str]:
     """How ``after`` is not the same function of the same parameters, at their start and elsewhere; exact."""
-    for values in (None, exact_values(before, seed)):
+    plain = not any(mix.weight.per_token for mix in before.mixes)
+    for values in (None, exact_values(before, seed)) if plain else (None,):
         one, other = meanings(before, values), meanings(after, values)
         if other["output"] != one["output"]:
             yield "the output"
@@ -211,6 +215,19 @@ def differences(before: Topology, after: Topology, seed: int) -> Iterator[str]:
             yield f"block {block.number}"
 
 
+def generic_values(topology: Topology, seed: int) -> dict[str, Matrix]:
+    """Values for every parameter at which nothing cancels by chance; a softmax gives floats there."""
+    rng = random.Random(f"generic {seed}")
+    return {
+        p.name: tuple(
+            tuple(Fraction(rng.randint(50, 150), 97) if p.trains(i, j) else entry for j, entry in enumerate(row))
+            for i, row in enumerate(p.initial)
+        )
+        for mix in topology.mixes
+        for p in parameters(mix.weight)
+    }
+
+
 def mutants(before: Topology, after: Topology, values: dict[str, Matrix] | None) -> Iterator[tuple[str, Topology]]:
     """``after`` with one fault each in what the pass wrote: an edge dropped, or two reads swapped.
 
@@ -220,7 +237,7 @@ def mutants(before: Topology, after: Topology, values: dict[str, Matrix] | None)
     holds = {}
     for value in [after.stem, *after.producers]:
         holds[value] = meanings(after.with_ops(after.ops, value), values)["output"]
-    live = _live(after)
+    live = _live(after, values)
     for at, op in enumerate(after.ops):
         if id(op) in old or not isinstance(op, Mix) or not live.intersection(op.writes):
             continue
@@ -240,11 +257,14 @@ def mutants(before: Topology, after: Topology, values: dict[str, Matrix] | None)
                 yield "swap", with_op(Mix(swapped, op.writes, op.weight))
 
 
-def _live(topology: Topology) -> set[str]:
+def _live(topology: Topology, values: dict[str, Matrix] | None) -> set[str]:
+    """The values that blocks and the output depend on, at these weights."""
     live, pending = set[str](), [topology.output, *(value for block in topology.blocks for value in block.reads)]
     while pending:
         value = pending.pop()
-        if value not in live:
-            live.add(value)
-            pending += topology.producers[value].uses if value != topology.stem else ()
+        op = topology.producers.get(value)
+        if value not in live and isinstance(op, Mix):
+            row = evaluate(op.weight, values)[op.writes.index(value)]
+            pending += [source for source, weight in zip(op.reads, row, strict=True) if weight]
+        live.add(value)
     return live

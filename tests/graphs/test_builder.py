@@ -28,6 +28,12 @@ def test_depth_is_a_whole_number_above_zero(depth):
         Builder(depth)
 
 
+def test_a_depth_beyond_reason_is_refused_before_anything_is_written():
+    assert Builder(10_000).depth == 10_000
+    with pytest.raises(TopologyError, match="depth is 10001; at most 10000 blocks"):
+        Builder(10_001)
+
+
 def test_sites():
     assert [list(site) for site in sites(5, 2)] == [[1, 2], [3, 4], [5]]
     assert [list(site) for site in sites(3, 1)] == [[1], [2], [3]]

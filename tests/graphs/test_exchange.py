@@ -1,16 +1,20 @@
 import json
+import math
 import os
+import pickle
 import stat
+import time
 from fractions import Fraction as F
 
 import networkx as nx
 import pytest
 import yaml
-from graph_samples import FAMILIES, sample
+from graph_samples import FAMILIES, numbers_in, sample
 
-from graphs import Block, Constant, Mix, Parameter, Topology, TopologyError, families
+from graphs import Block, Constant, Mix, Parameter, Sum, Topology, TopologyError, families
 from graphs.exchange import FORMAT, from_dict, from_networkx, read, to_dict, to_networkx, write_text
-from graphs.weights import evaluate, ones
+from graphs.topology import Norm
+from graphs.weights import Bernoulli, Generated, Grain, Times, ones
 
 
 def _exact_weights(topology):
@@ -22,8 +26,8 @@ def _same(one, other):
     assert other.digest == one.digest
     assert _exact_weights(other) == _exact_weights(one)
     for writes, weight in _exact_weights(one).items():
-        for row, again in zip(evaluate(weight), evaluate(_exact_weights(other)[writes]), strict=True):
-            assert list(map(type, row)) == list(map(type, again))
+        again = numbers_in(_exact_weights(other)[writes])
+        assert list(map(type, again)) == list(map(type, numbers_in(weight)))
     assert set(other.ops) == set(one.ops)
     assert (other.depth, other.stem, other.output) == (one.depth, one.stem, one.output)
     assert (other.family, other.settings) == (one.family, one.settings)
@@ -31,7 +35,9 @@ def _same(one, other):
 
 def _all():
     yield from ((name, build()) for name, build in FAMILIES.items())
-    yield from ((f"sample {seed}", sample(seed, uniform=False)) for seed in range(25))
+    yield from ((f"sample {seed}", sample(seed, uniform=False)) for seed in range(8))
+    for seed in range(20, 40):
+        yield f"sample {seed}", sample(seed, uniform=False, per_token=True, fine=seed % 2 == 0, normed=seed % 3 == 0)
 
 
 ALL = [pytest.param(topology, id=name) for name, topology in _all()]
@@ -50,12 +56,38 @@ TWO_PORTS = Topology(
 )
 
 
-@pytest.mark.parametrize("topology", [*ALL, TWO_PORTS])
+EVERYTHING = Topology(
+    (
+        Block(1, ("s",), "y1", hints=(("scale", F(1, 3)), ("rate", 0.5), ("left", 2))),
+        Mix(
+            ("s", "y1"),
+            ("a",),
+            Sum((Generated("g", (1, 2), (0, 1, 2), hidden=3), Parameter("p", ((1, F(1, 7)),), grain=Grain(4)))),
+            ("y1", "s", "y1"),
+            Norm("n", "layer"),
+        ),
+        Mix(("a", "s"), ("b",), Bernoulli("drop", ((F(1, 2), 1),))),
+        Block(2, ("b", "b"), "y2", ("q", "k")),
+        Mix(
+            ("y2", "b"),
+            ("o",),
+            Times(Constant(((2,),)), Generated("e", (1, 2), (1, 0), each=True)),
+            ("a", "b"),
+            Norm("m"),
+        ),
+    ),
+    "o",
+    2,
+    stem="s",
+)
+
+
+@pytest.mark.parametrize("topology", [*ALL, TWO_PORTS, EVERYTHING])
 def test_json_round_trip(topology):
     _same(topology, from_dict(json.loads(json.dumps(to_dict(topology)))))
 
 
-@pytest.mark.parametrize("topology", [*ALL, TWO_PORTS])
+@pytest.mark.parametrize("topology", [*ALL, TWO_PORTS, EVERYTHING])
 def test_saved_files_are_json_and_yaml(topology, tmp_path):
     path = topology.save(tmp_path / "topology.yaml")
     assert path == tmp_path / "topology.yaml"
@@ -70,7 +102,7 @@ def test_saved_files_are_json_and_yaml(topology, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("topology", [*ALL, TWO_PORTS])
+@pytest.mark.parametrize("topology", [*ALL, TWO_PORTS, EVERYTHING])
 def test_networkx_round_trip(topology):
     graph = to_networkx(topology)
     assert isinstance(graph, nx.DiGraph)
@@ -104,6 +136,30 @@ def test_the_typed_graph_is_as_documented():
     assert graph.edges["b", ("op", 2)] == {"index": 1}
     assert graph.edges["a", ("op", 2)] == {"index": (0, 2)}, "one value at two ports"
     assert graph.edges[("op", 1), "b"] == {"index": 1}
+
+
+def test_keys_norms_and_hints_in_the_typed_graph():
+    graph = to_networkx(EVERYTHING)
+    assert graph.nodes["op", 0]["hints"] == (("left", 2), ("rate", 0.5), ("scale", F(1, 3)))
+    assert graph.nodes["op", 1]["norm"] == Norm("n", "layer")
+    assert graph.nodes["op", 2]["norm"] is None
+    assert graph.edges["y1", ("op", 1)] == {"index": 1, "key": (0, 2)}, "a source that is a key twice"
+    assert graph.edges["s", ("op", 1)] == {"index": 0, "key": 1}
+    assert graph.edges["a", ("op", 4)] == {"key": 0}, "a key alone"
+    assert graph.edges["b", ("op", 3)] == {"index": (0, 1)}
+
+
+def test_keys_norms_and_hints_in_the_form():
+    ops = to_dict(EVERYTHING)["ops"]
+    assert ops[0]["hints"] == {"left": 2, "rate": 0.5, "scale": "1/3"}
+    assert ops[1]["keys"] == ["y1", "s", "y1"]
+    assert ops[1]["norm"] == {"name": "n", "kind": "layer"}
+    assert "keys" not in ops[2]
+    assert "norm" not in ops[2]
+    assert "hints" not in ops[3]
+    data = to_dict(EVERYTHING)
+    del data["ops"][4]["norm"]["kind"], data["digest"]
+    assert from_dict(data) == EVERYTHING, "the kind of a norm is rms unless it says otherwise"
 
 
 def test_the_form_leaves_out_what_has_a_default():
@@ -193,6 +249,102 @@ def test_damaged_data_names_the_place(change, says, tmp_path):
         path.write_text(json.dumps(data))
         with pytest.raises(TopologyError, match=f"damaged.json: .*{says}"):
             read(path)
+
+
+EVERY_DAMAGE = [
+    (_set("ops", 0, "hints", value=[]), r"ops\[0\].hints is \[\]; a dict was expected"),
+    (_set("ops", 0, "hints", "rate", value=None), r"ops\[0\].hints.rate: None is not a number"),
+    (_set("ops", 0, "hints", "rate", value="fast"), r"ops\[0\].hints.rate: 'fast' is not a number"),
+    (_set("ops", 0, "hints", "rate", value=math.nan), r"block 1 has the hint rate: nan; a finite number"),
+    (_set("ops", 0, "hints", "rate", value=10**400), r"block 1 has the hint rate: 1000.*; a finite number"),
+    (_set("ops", 0, "hints", "a b", value=1), r"block 1 has the hint 'a b': 1; a word and a number"),
+    (_set("ops", 0, "hints", "\x1b[2J", value=1), r"block 1 has the hint '\\x1b\[2J'"),
+    (_set("ops", 1, "keys", value="y1"), r"ops\[1\].keys is 'y1'; a list was expected"),
+    (_set("ops", 1, "keys", value=[1]), r"ops\[1\].keys is 1; a str was expected"),
+    (_set("ops", 1, "keys", value=["y1"]), "the mix that writes a computes its weights from 3 keys, but lists 1"),
+    (_delete("ops", 1, "keys"), "the mix that writes a computes its weights from 3 keys, but lists 0"),
+    (_set("ops", 1, "keys", value=["y1", "s", "z"]), "the mix that writes a reads 'z', which nobody writes"),
+    (_set("ops", 2, "keys", value=["y1"]), "the mix that writes b lists keys, but its weights are not computed"),
+    (_set("ops", 1, "norm", value="rms"), r"ops\[1\].norm is 'rms'; a dict was expected"),
+    (_set("ops", 1, "norm", value=None), r"ops\[1\].norm is None; a dict was expected"),
+    (_set("ops", 1, "norm", value={}), r"ops\[1\].norm lacks name"),
+    (_set("ops", 1, "norm", "name", value=3), r"ops\[1\].norm.name is 3; a str was expected"),
+    (_set("ops", 1, "norm", "name", value="a b"), r"ops\[1\].norm: parameter name 'a b' is not a word"),
+    (_set("ops", 1, "norm", "kind", value="batch"), r"ops\[1\].norm: norm n: kind 'batch'; rms or layer was expected"),
+    (_set("ops", 1, "norm", "kind", value=None), r"ops\[1\].norm.kind is None"),
+    (_set("ops", 1, "norm", "eps", value=0.1), r"ops\[1\].norm has the unknown key 'eps'"),
+    (_set("ops", 1, "weight", "terms", 0, "hidden", value=1.5), r"ops\[1\].weight.terms\[0\].hidden: a whole number"),
+    (_set("ops", 1, "weight", "terms", 1, "grain", value="x"), r"ops\[1\].weight.terms\[1\].grain: grain 'x'"),
+    (_set("ops", 2, "weight", "keep", value=[[2, 1]]), r"ops\[2\].weight: a keep probability of 2; 0 to 1"),
+    (_set("ops", 4, "weight", "right", "keys", value=[1]), r"ops\[4\].weight.right: generated weight e has 1 keys"),
+    (_set("ops", 0, "keys", value=["s"]), r"ops\[0\] has the unknown key 'keys'"),
+    (_set("ops", 1, "hints", value={}), r"ops\[1\] has the unknown key 'hints'"),
+    (_set("settings", "a", value="\x1b[2J"), r"the setting a is '\\x1b\[2J', which has characters that cannot"),
+    (_set("depth", value=10**9), "depth is 1000000000; at most 10000 blocks"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), EVERY_DAMAGE)
+def test_damage_to_keys_norms_and_hints_names_the_place(change, says, tmp_path):
+    data = to_dict(EVERYTHING)
+    change(data)
+    with pytest.raises(TopologyError, match=says):
+        from_dict(data)
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(TopologyError, match=f"damaged.json: .*{says}"):
+        read(path)
+
+
+def test_numbers_of_thousands_of_digits_are_refused(tmp_path):
+    path = tmp_path / "long.json"
+    for digits in (350, 4000, 5000, 100_000):
+        path.write_text(json.dumps(to_dict(families.residual(1))).replace("[[1, 1]]", f"[[1, {'9' * digits}]]"))
+        start = time.perf_counter()
+        with pytest.raises(TopologyError, match=r"long.json: "):
+            read(path)
+        assert time.perf_counter() - start < 1
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_loading_executes_nothing(tmp_path):
+    sign, path = tmp_path / "sign", tmp_path / "trap.json"
+    call = f"__import__('pathlib').Path({str(sign)!r}).touch()"
+    path.write_bytes(pickle.dumps(Trap(sign)))
+    texts = [f"!!python/object/apply:builtins.eval [{call!r}]", call, f"{{'depth': {call}}}"]
+    for text in (None, *texts):
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(TopologyError, match=r"trap.json"):
+            Topology.load(path)
+    data = to_dict(EVERYTHING)
+    for place in (
+        ("family",),
+        ("ops", 0, "name"),
+        ("ops", 1, "weight", "terms", 1, "initial"),
+        ("ops", 1, "norm", "name"),
+    ):
+        changed = json.loads(json.dumps(data))
+        _set(*place, value=call)(changed)
+        changed.pop("digest")
+        path.write_text(json.dumps(changed))
+        if place in (("family",), ("ops", 0, "name")):
+            assert Topology.load(path) == EVERYTHING, "a name is a name"
+        else:
+            with pytest.raises(TopologyError, match=r"trap.json: ops\[1\]"):
+                Topology.load(path)
+    assert not sign.exists()
+    pickle.loads(pickle.dumps(Trap(sign))).close()
+    assert sign.exists(), "the trap does work"
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 3])
@@ -350,6 +502,15 @@ def _broken(change):
         (lambda g: g.nodes["op", 1].pop("weight"), r"node \('op', 1\) .* lacks the attribute 'weight'"),
         (lambda g: g.edges["s", ("op", 0)].pop("index"), r"node \('op', 0\) .* lacks the attribute 'index'"),
         (lambda g: g.remove_node("y1"), "block 2|reads|shape|sources|outputs"),
+        (lambda g: g.nodes["op", 1].update(weight=0.5), "the mix that writes a, b has the weight 0.5; a weight rule"),
+        (lambda g: g.nodes["op", 1].update(weight=[[1, 1]]), r"writes a, b has the weight \[\[1, 1\]\]"),
+        (lambda g: g.nodes["op", 1].update(norm="rms"), "writes a, b has the norm 'rms'; a Norm or None"),
+        (lambda g: g.nodes["op", 1].update(norm=Norm("n")), "writes a, b has a norm and 2 outputs"),
+        (lambda g: g.nodes["op", 0].update(number="1"), "block number '1' is outside 1..3"),
+        (lambda g: g.nodes["op", 0].update(name=7), "the name 7 is empty"),
+        (lambda g: g.nodes["op", 0].update(hints=(("a", 1), ("a", 2))), "block 1 has the hint 'a' twice"),
+        (lambda g: g.edges["s", ("op", 1)].update(key=0), "writes a, b lists keys, but its weights are not computed"),
+        (lambda g: g.add_edge("y2", ("op", 1), index=2), "so its weight must have shape|a cycle"),
     ],
 )
 def test_typed_graphs_that_are_damaged(change, says):

@@ -118,6 +118,8 @@ def test_the_public_names():
         "Sum",
         "Topology",
         "TopologyError",
+        "Facts",
+        "start_up",
         "UserError",
         "lower",
         "price",

@@ -82,3 +82,13 @@ def test_softmax_of_unequal_logits_matches_numpy():
     h2 = np.array([0, 0, 1, 0]) + (np.array([1, 0, 0, 0]) + h1) / 2
     expected = np.array([0, 0, 0, 1]) + gates @ np.stack([[1, 0, 0, 0], h1, h2])
     np.testing.assert_allclose(connection_matrix(topology, values)[-1], expected, rtol=1e-14)
+
+
+def test_weights_beyond_the_range_of_floats():
+    """Exact products may leave it; rows are exact, the float matrix says where."""
+    huge = Constant(((10**300,),))
+    ops = (Block(1, ("x0",), "y1"), Mix(("y1",), ("a",), huge), Mix(("a",), ("o",), huge))
+    topology = Topology(ops, "o", 1)
+    assert connection_rows(topology)[1] == {1: 10**600}
+    with pytest.raises(TopologyError, match="the weight of output 1 in row 1 is beyond the range of floats"):
+        topology.matrix()

@@ -1,9 +1,11 @@
+import math
 from fractions import Fraction as F
 
 import pytest
 
-from graphs import Constant, Parameter, Product, Softmax, Sum
+from graphs import Block, Constant, Mix, Parameter, Product, Softmax, Sum, Topology
 from graphs.scalars import Scalars
+from graphs.weights import Permutations, Sigmoid, Sinkhorn, identity, ones, pick
 
 W = Parameter("w", ((1, 2), (3, 4)))
 V = Parameter("v", ((1, 2), (3, 4)))
@@ -98,3 +100,50 @@ def test_rows_are_shared(scalars):
     x, y = scalars.node("stem"), scalars.node("block 1")
     one = scalars.constant(F(1))
     assert scalars.linear({x: one, y: one}) == scalars.linear({y: one, x: one}) != scalars.linear({x: one})
+
+
+def _mixed(weight):
+    """Copies of the stem through ``weight``."""
+    copies, mixed = ([f"{name}{i}" for i in range(weight.shape[0])] for name in "sm")
+    ops = (
+        Mix(("x0",), tuple(copies), ones(len(copies), 1)),
+        Mix(tuple(copies), tuple(mixed), weight),
+        Block(1, (mixed[0],), "y1"),
+        Mix((*mixed, "y1"), ("out",), ones(1, len(mixed) + 1)),
+    )
+    return Topology(ops, "out", 1)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_mixing_copies_by_shares_of_one_does_nothing(n):
+    logits = Parameter("logits", tuple(tuple(i * j for j in range(n)) for i in range(n)))
+    orders = Parameter("orders", (tuple(range(math.factorial(n))),))
+    rows = {
+        Softmax(logits): True,
+        Softmax(logits, 0.5): True,
+        Sinkhorn(logits, 3): True,
+        Permutations(Softmax(orders), n): True,
+        Permutations(orders, n): False,
+        Softmax(logits, over="destinations"): False,
+        Sigmoid(logits): False,
+        Parameter("free", identity(n).entries): False,
+    }
+    for weight, idle in rows.items():
+        assert (_mixed(weight) == _mixed(identity(n))) is idle
+
+
+def test_shares_in_part_or_unequally(scalars):
+    share = scalars.entries(Softmax(Parameter("p", ((0, 1, 2),))))
+    a, b, c = (share(0, j) for j in range(3))
+    minus, one, two = (scalars.constant(F(number)) for number in (-1, 1, 2))
+    assert scalars.sum([a, b, c]) == one
+    assert scalars.sum([a, a, b, b, c, c]) == scalars.sum([one, a, b, c]) == two
+    assert scalars.constant_value(scalars.sum([a, b])) is None
+    assert scalars.sum([a, a, b, c]) == scalars.sum([one, a])
+    assert scalars.sum([scalars.times(F(-1), share) for share in (a, b, b, c)]) == scalars.sum(
+        [minus, scalars.times(F(-1), b)]
+    )
+    tied = Parameter("t", ((0, 1),))
+    share = scalars.entries(Softmax(pick(tied, columns=[0, 1, 1])))
+    assert scalars.sum([share(0, 0), share(0, 1), share(0, 2)]) == one
+    assert scalars.constant_value(scalars.sum([share(0, 0), share(0, 1)])) is None

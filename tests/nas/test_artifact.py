@@ -262,7 +262,7 @@ def test_wiring_alone_takes_ones_own_blocks(tmp_path):
     # Other weights than the initial ones: those in the file are the ones used.
     tensors = load_file(out / "model.safetensors")
     tensors = {name: tensor + 0.1 for name, tensor in tensors.items()}
-    save_file(tensors, out / "model.safetensors")
+    save_file(tensors, out / "model.safetensors", {"digest": topology.digest})
     done = subprocess.run(
         [sys.executable, "-c", WIRE, out / "load.py", tmp_path / "result.pt"],
         capture_output=True, text=True, check=True, cwd=tmp_path,
@@ -277,3 +277,16 @@ def test_wiring_alone_takes_ones_own_blocks(tmp_path):
     expected.weights.load_state_dict(tensors)
     assert torch.equal(expected(torch.ones(2, 6)), output)
     assert not torch.equal(started, output)
+    save_file(tensors, out / "model.safetensors", {"digest": "another"})
+    refused = subprocess.run(
+        [sys.executable, "-c", WIRE, out / "load.py", tmp_path / "result.pt"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert f"belongs to another, the topology is {topology.digest}" in refused.stderr
+
+
+def test_wiring_whose_weights_depend_on_the_width_is_left_to_compile(tmp_path):
+    topology = graphs.families.layerscale(depth=3)
+    topology.save(tmp_path / "t.yaml")
+    compile_topology_file(tmp_path / "t.yaml", tmp_path / "wired")
+    assert {path.name for path in (tmp_path / "wired").iterdir()} == MADE - {"model.safetensors"}

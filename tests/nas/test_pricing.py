@@ -1,8 +1,11 @@
+import re
 from dataclasses import replace
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from graphs import lower
+from graphs import TopologyError, families, lower
 from nas.evaluate import build_model
 from nas.pricing import backbone_options, broken_limit, judged, model_cost, priced
 from trainers.errors import TrainerError
@@ -61,6 +64,37 @@ def test_a_point_is_judged_before_it_is_trained(make):
 
 def test_the_backbone_is_priced_at_the_depth_asked(make):
     experiment = make()
-    assert len(model_cost(experiment, 5).blocks) == 5
-    assert model_cost(experiment, 5).blocks[:2] == model_cost(experiment, 2).blocks
+    five, two = (model_cost(experiment, families.residual(depth)) for depth in (5, 2))
+    assert len(five.blocks) == 5
+    assert five.blocks[:2] == two.blocks
+    bare = model_cost(experiment, families.rezero(5))
+    assert bare.blocks[0].parameters == five.blocks[0].parameters - 2 * 8, "no norm of its own"
     assert backbone_options(experiment) == {"kind": "mixer", "dim": 8, "patch": 4}
+
+
+def test_a_backbone_without_the_ports_that_a_topology_reads(make):
+    experiment = make()
+    with pytest.raises(TopologyError, match=r"block 1 of mudd.* reads 3 values \(q, k, v\), but a block of the back"):
+        model_cost(experiment, families.mudd(2))
+    assert model_cost(experiment, families.mudd(2, multiway=False)).blocks
+
+
+NEEDS_PORTS = {"mudd"}
+
+
+@pytest.mark.parametrize("name", [name for name in families.FAMILIES if name not in NEEDS_PORTS])
+def test_costs_of_every_family_are_those_of_the_model(make, name):
+    """Block FLOPs within 1 % of torch's counter on the meta device, parameters exactly."""
+    topology = families.FAMILIES[name](8)
+    train = {"budget_gflops": 10, "batch": 32, "lr": 1e-3, "warmup": 0.1}
+    experiment = make(backbone={"kind": "mixer", "dim": 16, "patch": 2}, train=train)
+    cost = priced(experiment, topology).cost
+    options = backbone_options(experiment)
+    model = build_model(topology, options, classes=10, image=(8, 8), channels=1, seed=0).to("meta")
+    assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
+    with FlopCounterMode(display=False, depth=None) as counter:
+        model(torch.zeros(1, 1, 8, 8, device="meta"))
+    counts = counter.get_flop_counts()
+    blocks = sum(sum(counts[module].values()) for module in counts if re.fullmatch(r".*\.blocks\.\d+", module))
+    rest = sum(sum(counts.get(f"Classifier.{part}", {}).values()) for part in ("stem", "head"))
+    assert blocks + rest == pytest.approx(cost.block_flops, rel=0.01)

@@ -30,9 +30,12 @@ def family(tmp_path):
 
 def test_names_types_and_defaults_come_from_the_signature():
     assert parameters(FAMILIES["residual"]) == ()
-    assert parameters(FAMILIES["hyper"]) == (Parameter("streams", int, 4),)
+    streams, dynamic, *others = parameters(FAMILIES["hyper"])
+    assert (streams, dynamic) == (Parameter("streams", int, 4), Parameter("dynamic", bool, False))
+    assert Parameter("expand", Literal["copy", "first", "learned"], "copy") in others
     assert parameters(FAMILIES["ancre"]) == (
         Parameter("temperature", float, 0.01),
+        Parameter("normalise", Literal["incoming", "outgoing"], "incoming"),
         Parameter("inner", bool, True),
         Parameter("period", int, 1),
     )
@@ -139,7 +142,7 @@ WRONG = [
         "families.hyper.streem",
         "unknown parameter of hyper 'streem'; did you mean 'streams'? Valid: streams",
     ),
-    ("hyper: {streams: 0}", "families.hyper.streams", "streams is 0; hyper-connections keep at least one"),
+    ("hyper: {streams: 0}", "families.hyper.streams", "streams is 0; a whole number of at least 1"),
     ("hyper: {streams: [2, 0]}", "families.hyper.streams[1]", "streams is 0"),
     ("hyper: {streams: {low: 0, high: 4}}", "families.hyper.streams.low", "streams is 0"),
     ("hyper: {streams: two}", "families.hyper.streams", '"two" is a text; must be a whole number'),

@@ -148,8 +148,8 @@ def test_wiring_asks_its_budget_and_an_edge_into_the_output_by_name(space):
 
 def test_a_single_family_and_a_fixed_depth_are_not_asked(parse):
     log = Log()
-    only = parse("space: {depth: 6, families: {hyper: {streams: 2}}}\n")
-    assert only.ask(log).to_dict() == {"family": "hyper", "depth": 6, "hyper.streams": 2}
+    only = parse("space: {depth: 6, families: {to_output: {period: 2}}}\n")
+    assert only.ask(log).to_dict() == {"family": "to_output", "depth": 6, "to_output.period": 2}
     assert log.names == []
 
 
@@ -273,10 +273,10 @@ def test_describe_says_what_is_asked_and_when(space, parse):
         Row("wiring.edges", "int", "2 .. 12", "family = wiring"),
         Row("wiring.priority.I-J", "float", "[0, 1] for each optional edge", "family = wiring"),
     )
-    assert parse("space: {depth: 4, families: {hyper: {}}}\n").describe() == (
-        Row("family", "fixed", "hyper", ""),
+    assert parse("space: {depth: 4, families: {to_output: {}}}\n").describe() == (
+        Row("family", "fixed", "to_output", ""),
         Row("depth", "fixed", "4", ""),
-        Row("hyper.streams", "fixed", "4", ""),
+        Row("to_output.period", "fixed", "1", ""),
     )
 
 

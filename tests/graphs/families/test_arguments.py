@@ -19,15 +19,17 @@ def test_a_name_that_is_no_choice(value):
 
 @pytest.mark.parametrize("value", [0, -1, True, 2.0, "2", None])
 def test_what_is_no_whole_number(value):
-    with pytest.raises(
-        TopologyError, match=rf"^count is {value!r}; a whole number of at least 1 was expected, to be seen$"
-    ):
+    with pytest.raises(TopologyError, match=rf"^count is {value!r}; a whole number of at least 1 was expected$"):
         whole("count", value, 1, 3, "to be seen")
+    with pytest.raises(TopologyError, match=r"least 1 was expected, to be seen$"):
+        whole("count", value, 1, why="to be seen")
 
 
 def test_too_many():
     with pytest.raises(TopologyError, match=r"^count is 4; at most 3 was expected$"):
         whole("count", 4, 1, 3)
+    with pytest.raises(TopologyError, match=r"^count is 4; at most 3 was expected, for there are 3$"):
+        whole("count", 4, 1, 3, "for there are 3")
     assert whole("count", 4, 1) == 4
 
 

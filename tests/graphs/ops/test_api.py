@@ -27,6 +27,7 @@ def test_the_operator_by_hand():
         ([X, X.long()], torch.ones(1, 2), "source 1 has dtype torch.int64; floating point was expected"),
         ([X.bool()], torch.ones(1, 1), "source 0 has dtype torch.bool"),
         ([X.to(torch.complex64)], torch.ones(1, 1), "source 0 has dtype torch.complex64"),
+        ([X, X], torch.ones(1, 2, dtype=torch.complex64), "the weight has dtype torch.complex64; real numbers were"),
         ([X, X], torch.ones(1, 3), r"2 sources need a weight with 2 columns; got \(1, 3\)"),
         ([X, X], torch.ones(2), r"2 columns; got \(2,\)"),
         ([X, X], torch.tensor(1.0), r"2 columns; got \(\)"),

@@ -4,7 +4,7 @@ from dataclasses import fields
 from fractions import Fraction as F
 
 import pytest
-from graph_samples import sample
+from graph_samples import numbers_in, sample
 
 from graphs import Block, Constant, Mix, Parameter, Product, Softmax, Sum, Topology, TopologyError, lower
 from graphs.weights import (
@@ -15,7 +15,6 @@ from graphs.weights import (
     Grain,
     Permutations,
     Place,
-    Rule,
     Sigmoid,
     Sinkhorn,
     Tanh,
@@ -69,17 +68,8 @@ def test_dictionary_round_trip(rule):
     for again in (from_dict(to_dict(rule)), from_dict(json.loads(json.dumps(to_dict(rule))))):
         assert again == rule
         assert type(again) is type(rule)
-        for one, other in zip(_numbers(rule), _numbers(again), strict=True):
+        for one, other in zip(numbers_in(rule), numbers_in(again), strict=True):
             assert type(one) is type(other)
-
-
-def _numbers(value):
-    """Every number inside a rule, in order."""
-    if isinstance(value, Rule):
-        value = tuple(getattr(value, field.name) for field in fields(value))
-    if isinstance(value, tuple):
-        return [number for part in value for number in _numbers(part)]
-    return [value] if isinstance(value, int | float | F) else []
 
 
 def test_the_examples_have_every_rule_and_every_field_off_its_default():
