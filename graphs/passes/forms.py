@@ -18,6 +18,7 @@ from graphs.traffic import Traffic, traffic
 # History form is for running states, which come from the mix before. An average of averages of all ages is a history
 # already: multiplied out, its matrices would grow with the cube of the depth.
 MAX_ORIGINS = 2  # mixes whose outputs one mix of a running state reads
+SLACK = 1.1
 MAX_WORK = 64  # entries of the matrices to work out, per edge of the history form
 
 
@@ -32,7 +33,7 @@ def forms(topology: Topology) -> Topology:
         found.append(_settled(to_streams(topology)))
     for form in tuple(found):
         state = States(form)
-        if rows := _shorter(state):
+        for rows in _shorter(state):
             found.append(_settled(state.replaced(rows)))
     return min(found, key=lambda form: traffic(group(form))) if len(found) > 1 else topology
 
@@ -43,32 +44,38 @@ def _settled(topology: Topology) -> Topology:
     return topology
 
 
-def _shorter(state: States) -> Rows:
-    """History form for the segments that move less in it than as they are."""
+def _shorter(state: States) -> list[Rows]:
+    """History form for the segments that, estimated, move less in it than as they are; and for those that may.
+
+    The estimate is of grouped readers and within a tenth; what is built from it is counted.
+    """
     plausible = [(segment, sketch) for segment in state.segments if (sketch := _sketch(state, segment)) is not None]
     if not plausible:
-        return {}
+        return []
     count = Traffic(state.order)
-    chosen: Rows = {}
+    surely: Rows = {}
+    maybe: Rows = {}
     for segment, (readers, older) in plausible:
         before = count.total
         for mix in segment:
             count.remove(mix)
+        present = before - count.total
         _, least = blocked(readers, older)
-        if least < before - count.total:
+        if least < present * SLACK:
             rows = state.history(segment)
             now = [mix for mix in rows.values() if mix is not None]
             for mix in now:
                 count.add(mix)
-            saved = sum(2 * mask.bit_count() + 1 for mask in readers) - least  # what grouping will save
-            if count.total - saved < before:
-                chosen |= rows
-                continue
+            grouped = count.total - sum(2 * mask.bit_count() + 1 for mask in readers) + least
             for mix in now:
                 count.remove(mix)
+            if grouped - before < present * (SLACK - 1):
+                maybe |= rows
+            if grouped < before:
+                surely |= rows
         for mix in segment:
             count.add(mix)
-    return chosen
+    return [rows for rows in ([surely, maybe] if len(surely) < len(maybe) else [maybe]) if rows]
 
 
 def _sketch(state: States, segment: list[Mix]) -> tuple[list[int], list[int]] | None:
