@@ -127,6 +127,8 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for key, value in data.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key} ")
+        elif isinstance(value, list):
+            flat |= _flat({f"{key} {number}": one for number, one in enumerate(value, start=1)}, prefix)
         else:
             flat[f"{prefix}{key}".strip()] = "–" if value is None else str(value)
     return flat

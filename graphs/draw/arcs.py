@@ -183,7 +183,7 @@ def legend(edges: Edges) -> list[tuple[str, dict[str, Any]]]:
     widest, share = full_width(edges), edges.share
     entries: list[tuple[str, dict[str, Any]]] = []
     strengths = {1.0: "a reader's largest weight"}
-    if ((share != 0) & (np.abs(share) < 1)).any():
+    if ((share != 0) & (np.abs(share) < 0.95)).any():
         strengths |= {0.5: "half of it", 0.1: "a tenth"}
     for value, name in strengths.items() if (share != 0).any() else ():
         colour = POSITIVE if (share > 0).any() else NEGATIVE

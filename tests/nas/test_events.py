@@ -119,10 +119,13 @@ def test_fields_that_hold_what_they_should_pass_and_unknown_ones_too(path, event
     assert read(path)[-1] == {"seq": 4, **event}
 
 
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none_are_damage(path, constant):
+@pytest.mark.parametrize(
+    ("field", "constant"),
+    [("loss", "NaN"), ("loss", "1e999"), ("unknown", "NaN"), ("unknown", "Infinity"), ("unknown", "-Infinity")],
+)
+def test_numbers_that_are_none_are_damage(path, field, constant):
     with path.open("a") as file:
-        file.write(f'{{"seq": 4, "event": "result", "loss": {constant}}}\n')
+        file.write(f'{{"seq": 4, "event": "result", "{field}": {constant}}}\n')
     with pytest.raises(RunFolderError, match=r"events\.jsonl:5: the event log is damaged: .*another --out"):
         read(path)
 

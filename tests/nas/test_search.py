@@ -268,6 +268,7 @@ class TestResumedElsewhere:
             assert phrase.format(now[phrase.startswith("commit")]) in " ".join(ran.out.split())
         assert "results may differ" in ran.out
         assert json.loads((run / "lock.json").read_text()) == before | {"resumed": [lock]}
+        assert "resumed 1 versions torch" in (run / "report.html").read_text()
         assert rows(run / "trials.csv") == rows(finished / "trials.csv")
         assert "results may differ" not in wireloom("search", write(), "--out", run, "--resume").out
 
