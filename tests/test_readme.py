@@ -47,14 +47,4 @@ def test_every_family_is_documented() -> None:
     from graphs.families import FAMILIES
 
     page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
-    assert all(f"| `{name}` |" in page for name in FAMILIES)
-
-
-def test_the_page_on_adding_a_family_works_as_written() -> None:
-    page = (ROOT / "docs" / "adding-a-family.md").read_text(encoding="utf-8")
-    (source,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
-    found: dict[str, object] = {}
-    exec(compile(source, "reinject.py", "exec"), found)
-    topology = found["reinject"](depth=3)  # type: ignore[operator]
-    assert topology.matrix().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
-    assert [p.size for mix in topology.mixes for p in __import__("graphs").weights.parameters(mix.weight)] == [1, 1]
+    assert all(f"| `{name}` " in page for name in FAMILIES)

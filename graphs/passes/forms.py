@@ -33,8 +33,7 @@ def forms(topology: Topology) -> Topology:
         found.append(_settled(to_streams(topology)))
     for form in tuple(found):
         state = States(form)
-        for rows in _shorter(state):
-            found.append(_settled(state.replaced(rows)))
+        found.extend(_settled(state.replaced(rows)) for rows in _shorter(state))
     return min(found, key=lambda form: traffic(group(form))) if len(found) > 1 else topology
 
 
