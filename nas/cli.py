@@ -201,7 +201,7 @@ def show(
                 "topology": str(topology),
                 "digest": topology.digest,
                 "depth": topology.depth,
-                "matrix": topology.matrix().tolist(),
+                "matrix": _matrices(topology),
                 "plan": str(plan).splitlines(),
                 **{fact.key: fact.value for fact in facts(plan, priced_by)},
             }
@@ -220,6 +220,19 @@ def show(
             target = png if len(found) == 1 else png.with_stem(f"{png.stem}-{i}")
             draw.save(topology, target)
             typer.echo(f"drawn: {target}", err=as_json)
+
+
+def _matrices(topology: "Topology") -> Any:
+    """The connection matrix at the start, one per port where there are several; null where it is not one matrix."""
+    from graphs import TopologyError
+
+    found: dict[str, list[list[float]] | None] = {}
+    for port in dict.fromkeys(port for block in topology.blocks for port in block.ports) or ("in",):
+        try:
+            found[port] = topology.matrix(port).tolist()
+        except TopologyError:
+            found[port] = None
+    return found["in"] if list(found) == ["in"] else found
 
 
 def _topologies(path: Path, experiment_file: Path | None) -> "tuple[list[tuple[str, Topology]], Experiment | None]":

@@ -82,7 +82,7 @@ class Views:
             front=front,
             winner=best,
             facts=self.facts(),
-            drawings={trial.digest: draw.picture(topology_of(trial)) for trial in front[:DRAWN]},
+            drawings={trial.digest: draw.picture(topology_of(trial), plan=False) for trial in front[:DRAWN]},
             commands=self.commands(),
             verdict=self.verdict,
             confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in confirmed],

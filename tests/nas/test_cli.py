@@ -8,9 +8,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import nas.search
 from graphs import families
+from nas.cli import app
 from nas.events import EventLog
 from nas.run_folder import RunFolder
 from search_space.document import dump, read
@@ -652,3 +654,21 @@ def test_a_report_for_people_and_for_programs(wireloom, finished, tmp_path, rows
     summary = json.loads(wireloom("report", run, "--json").out)
     assert isinstance(summary, dict)
     assert rows(run / "pareto.csv")[0]["digest"] in json.dumps(summary)
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_show_takes_every_family(tmp_path, name):
+    topology = families.FAMILIES[name](8)
+    topology.save(tmp_path / "t.yaml")
+    shown = CliRunner().invoke(app, ["show", str(tmp_path / "t.yaml"), "--json"])
+    assert shown.exit_code == 0, shown.output
+    (data,) = json.loads(shown.stdout)
+    assert (data["digest"], data["depth"]) == (topology.digest, 8)
+    assert data["residual_at_start"] in ("yes", "scaled", "no", "unknown")
+    matrices = data["matrix"] if isinstance(data["matrix"], dict) else {"in": data["matrix"]}
+    assert set(matrices) == {port for block in topology.blocks for port in block.ports}
+    assert all(matrix is None or len(matrix) == 9 for matrix in matrices.values())
+    plain = CliRunner().invoke(app, ["show", str(tmp_path / "t.yaml"), "--png", str(tmp_path / "t.svg")])
+    assert plain.exit_code == 0, plain.output
+    assert "at the start: " in plain.stdout
+    assert (tmp_path / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
