@@ -125,10 +125,11 @@ class Traffic:
         """Other mixes of several outputs for which a source gains its second reader, or loses all but one."""
         if not self._wide:
             return []
+        most = 2 if sign > 0 else 3 + len(op.uses) - len(set(op.uses))  # an operation may use a value several times
         found = {
             id(mix): mix
             for value in op.uses
-            if value in self._wide and self._values[value][READERS] + min(sign, 0) <= 2
+            if value in self._wide and self._values[value][READERS] <= most
             for mix in self._wide[value]
             if mix is not op
         }

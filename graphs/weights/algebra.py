@@ -1,5 +1,6 @@
 """Rules that combine rules: sums, products, entry-wise products, and entries moved about."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class Sum(Rule):
         object.__setattr__(self, "terms", tuple(self.terms))
         same_shape("sum", self.terms)
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, int]:
         return self.terms[0].shape
 
@@ -70,7 +71,7 @@ class Product(Rule):
         if self.left.shape[1] != self.right.shape[0]:
             raise TopologyError(f"a product of weights of shapes {self.left.shape} and {self.right.shape}")
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, int]:
         return self.left.shape[0], self.right.shape[1]
 
@@ -117,7 +118,7 @@ class Times(Rule):
         if (1, 1) not in (self.left.shape, self.right.shape):
             same_shape("entry-wise product", self.children)
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, int]:
         return self.right.shape if self.left.shape == (1, 1) else self.left.shape
 

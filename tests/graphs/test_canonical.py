@@ -1,3 +1,4 @@
+import functools
 import math
 import os
 import random
@@ -54,7 +55,7 @@ def _options(seed):
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_samples_written_differently_are_equal(learned):
-    for seed in range(80 if learned else 40):
+    for seed in range(60 if learned else 30):
         topology = sample(seed, **_options(seed)) if learned else sample(seed, learned=False)
         assert respelled(topology, seed) == topology
         assert with_hops(topology, seed) == topology
@@ -78,7 +79,7 @@ def test_samples_differ_from_each_other():
 def test_samples_written_differently_train_alike():
     """Equal digests: every loss of a short training run agrees to rounding."""
     compared = 0
-    for seed in range(28):
+    for seed in range(20):
         topology = sample(seed, **_options(seed))
         rules = [rule for mix in topology.mixes for rule in generators(mix.weight)]
         if any((rule.hidden or rule.start == "normal") and len(rule.keys) > 1 for rule in rules):
@@ -88,7 +89,7 @@ def test_samples_written_differently_train_alike():
         assert losses(respelled(topology, seed), start=start) == pytest.approx(expected, rel=1e-11)
         assert losses(with_hops(topology, seed)) == pytest.approx(expected, rel=1e-11)
         compared += 1
-    assert compared > 15
+    assert compared > 10
 
 
 def _mutants(topology, rng):
@@ -151,7 +152,7 @@ def _mutants(topology, rng):
 def test_mutants_with_the_same_digest_train_alike():
     """No collision: where a change leaves the digest, it was of something that cannot matter."""
     differ, same = Counter(), 0
-    for seed in range(60):
+    for seed in range(40):
         topology = sample(seed, **_options(seed))
         equal = []
         for what, ops in _mutants(topology, random.Random(seed)):
@@ -173,8 +174,8 @@ def test_mutants_with_the_same_digest_train_alike():
     assert set(differ) >= {"constant", "keep", "temperature", "scale", "iterations", "terms", "norm", "key"}
     assert set(differ) >= {f"parameter {what}" for what in ("initial", "name", "group", "grain")}
     assert set(differ) >= {f"generated {what}" for what in ("norm", "gain", "hidden", "start", "group", "keys")}
-    assert differ.total() > 250
-    assert same > 30
+    assert differ.total() > 180
+    assert same > 20
 
 
 def _two_streams(order):
@@ -334,17 +335,22 @@ def test_what_differs_is_different(case):
     assert one.digest != other.digest
 
 
+@functools.cache
+def _both(case):
+    return [losses(topology, 4, training=True) for topology in DIFFERENT[case]]
+
+
 @pytest.mark.parametrize("case", DIFFERENT)
 def test_what_differs_trains_differently(case):
     """Also where both are equal at the start: the losses part within a few steps."""
-    one, other = (losses(topology, 4, training=True) for topology in DIFFERENT[case])
+    one, other = _both(case)
     gap = max(abs(a - b) for a, b in zip(one, other, strict=True))
     assert gap < 1e-12 if case in ALIKE_HERE else gap > 1e-9
 
 
 def test_many_differences_do_not_show_at_the_start():
-    firsts = [[losses(topology, 0)[0] for topology in pair] for pair in DIFFERENT.values()]
-    assert sum(abs(one - other) < 1e-12 for one, other in firsts) > 35
+    firsts = [[run[0] for run in _both(case)] for case in DIFFERENT if case not in ALIKE_HERE]
+    assert sum(abs(one - other) < 1e-12 for one, other in firsts) > 30
 
 
 def test_equal_at_the_start_but_shared_otherwise():

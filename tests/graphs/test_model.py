@@ -102,13 +102,13 @@ def test_families_equal_the_oracle(name, start):
     _assert_equals_the_oracle(FAMILIES[name](), start=start)
 
 
-@pytest.mark.parametrize("first", range(0, 200, 10))
+@pytest.mark.parametrize("first", range(0, 140, 10))
 def test_samples_equal_the_oracle(first):
     for seed in range(first, first + 10):
         _assert_equals_the_oracle(sample(seed, **_options(seed)), seed=seed, shape=(3, DIM))
 
 
-@pytest.mark.parametrize("seed", range(200, 224))
+@pytest.mark.parametrize("seed", range(200, 218))
 def test_samples_with_channels_anywhere(seed):
     axis = (0, 1, -2)[seed % 3]
     _assert_equals_the_oracle(sample(seed, **_options(seed)), seed=seed, shape=(2, 1, DIM), channel_axis=axis)
@@ -339,7 +339,7 @@ def _bent(seed, dtype=torch.float32):
     return model.to(dtype), torch.randn(2, 3, DIM, dtype=dtype)
 
 
-@pytest.mark.parametrize("seed", range(0, 40, 2))
+@pytest.mark.parametrize("seed", range(0, 30, 2))
 def test_autocast_leaves_samples_as_they_are(seed):
     """Nothing that computes or applies a weight is taken to 16 bits: the result is that without autocast."""
     model, x = _bent(seed)
@@ -356,7 +356,7 @@ def test_samples_in_other_precisions(dtype):
     """Close to fp64, as far as the dtype goes: each value is rounded, and the weights are not."""
     low = 2 * torch.finfo(dtype).eps
     close = 0
-    for seed in range(30):
+    for seed in range(20):
         model, x = _bent(seed, torch.float64)
         other = deepcopy(model).float().to(dtype)
         assert {p.dtype for p in other.parameters()} <= {torch.float32}, "weights stay at least fp32"
@@ -366,7 +366,7 @@ def test_samples_in_other_precisions(dtype):
         error = (out.double() - expected).abs().max() / (1 + expected.abs().max())
         assert error < 100 * low, f"sample {seed}"
         close += bool(error < 4 * low)
-    assert close > 20, "rounding piles up in a few alone"
+    assert close > 13, "rounding piles up in a few alone"
 
 
 @pytest.mark.parametrize("seed", [0, 6, 16, 26, 36, 46, 56])
