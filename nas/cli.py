@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nas.experiment import Experiment
     from nas.search import Done
 
+DESIGN_WIDTH = 44  # designs are lined up to this; longer ones push their verdict to the right
+
 app = typer.Typer(
     name="wireloom",
     help="Search for the best way to wire a deep network's blocks, and use what was found.\n\n"
@@ -139,16 +141,16 @@ def _print_baselines(experiment: "Experiment", console: Console) -> None:
     if not found:
         console.print("\nno baselines: search.baselines is false")
         return
-    table = Table(title="\nbaselines, trained before anything is proposed", box=None)
-    table.add_column("design", no_wrap=True)
-    table.add_column("verdict")
+    console.print("\nbaselines, trained before anything is proposed")
+    designs = [describe_point(one.point.family, one.point.to_dict()) for one in found]
+    width = max((len(design) for design in designs if len(design) <= DESIGN_WIDTH), default=0)
     running = 0
-    for one in found:
+    for one, design in zip(found, designs, strict=True):
         late = one.runs and running >= experiment.trials
         verdict = f"left out: the search has {experiment.trials} trials" if late else str(one)
         running += one.runs
-        table.add_row(describe_point(one.point.family, one.point.to_dict()), escape(verdict))
-    console.print(table)
+        # A line of its own, however long: a family may have many settings.
+        console.print(f" {escape(design.ljust(width))}  {escape(verdict)}", soft_wrap=True, highlight=False)
 
 
 def _print_done(done: "Done", console: Console) -> None:

@@ -108,6 +108,10 @@ def searched(make, study, tmp_path):
     return run
 
 
+# A search whose winner is not the residual network, which is then trained beside it.
+STREAMS = {"space": {"depth": 3, "families": {"hyper": {"streams": [2, 3, 4]}}}, "search": {"baselines": False}}
+
+
 def only(family, depth, **settings):
     return {"space": {"depth": depth, "families": {family: settings}}}
 
@@ -168,7 +172,7 @@ class TestStudy:
         return confirmed
 
     def test_the_winner_and_the_residual_network_are_trained_on_each_fresh_seed(self, run, make):
-        done = run(make(confirm={"seeds": 2}))
+        done = run(make(confirm={"seeds": 2}, **STREAMS))
         events = list(done.study.ledger.confirmed.values())
         best = winner(done.study.ledger.ordered(), done.study.experiment.objectives)
         assert best.family != "residual"
@@ -220,8 +224,8 @@ class TestStudy:
 
     def test_cut_off_it_goes_on_where_it_was(self, run, make):
         with pytest.raises(KeyboardInterrupt):
-            run(make(confirm={"seeds": 3}), lines=1)
-        done = run(make(confirm={"seeds": 3}))
+            run(make(confirm={"seeds": 3}, **STREAMS), lines=1)
+        done = run(make(confirm={"seeds": 3}, **STREAMS))
         assert [job.seed for job in done.jobs][:2] == [5, 6]
         assert [seed for _, seed in done.study.ledger.confirmed][:3] == [4, 5, 6]
 
