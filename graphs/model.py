@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from graphs.coefficients import Coefficients, Memo
 from graphs.errors import CompileError
 from graphs.matrix import connection_matrix
-from graphs.ops import mix
+from graphs.ops import gather, mix
+from graphs.ops.api import transformed
+from graphs.ops.history import History
+from graphs.ops.layout import consumers, layout_of
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
 
@@ -38,6 +41,12 @@ class CompiledModel(nn.Module):
         self.impl = impl
         self.blocks = nn.ModuleList(blocks)
         self.weights = Coefficients(plan, dim, generator)
+        # What is asked of a weight rule is worked out here: tracers do not follow cached properties.
+        self._grains = tuple(mix.weight.grain for mix in plan.mixes)
+        # Weights that are the same number for all channels do not mind where the channels are.
+        self._channels_last = tuple(not (mix.static and mix.weight.grain.parts == 1) for mix in plan.mixes)
+        self._layout = layout_of(plan) if impl == "fused" else None
+        self._consumers = consumers(plan) if impl == "fused" else {}
 
     def forward(self, x0: Tensor, **kw: Any) -> Tensor:
         """Run the plan on ``x0``; CompileError where its channel axis does not have ``dim`` channels."""
@@ -46,41 +55,28 @@ class CompiledModel(nn.Module):
             raise CompileError(
                 f"the input has shape {tuple(x0.shape)}; axis {axis} was expected to have {self.dim} channels"
             )
-        values = {self.plan.topology.stem: x0}
-        memo: Memo = {}
+        run = _Run(self, x0)
+        run.write(self.plan.topology.stem, x0)
         number = 0
         for step in self.plan.steps:
             op = step.op
             if isinstance(op, Block):
-                result = self.blocks[op.number - 1](*(values[value] for value in op.reads), **kw)
+                result = self.blocks[op.number - 1](*(run.values[value] for value in op.reads), **kw)
                 output = result[0] if isinstance(result, tuple) else result
                 if output.shape != x0.shape:
                     raise CompileError(
                         f"block {op.number} ({op.name}) gave a hidden state of shape {tuple(output.shape)}; "
                         f"every hidden state has the shape of x0, {tuple(x0.shape)}"
                     )
-                values[op.writes] = output
+                run.write(op.writes, output)
+                del result, output
             else:
-                outputs = self._mix(op, number, values, memo)
-                values.update(zip(op.writes, outputs, strict=True))
+                for value, output in zip(op.writes, run.mix(op, number), strict=True):
+                    run.write(value, output)
                 number += 1
             for value in step.frees:
-                del values[value]
-        return values[self.plan.topology.output]
-
-    def _mix(self, op: Mix, number: int, values: dict[str, Tensor], memo: Memo) -> tuple[Tensor, ...]:
-        sources = [values[value] for value in op.reads]
-        axis, last = self.channel_axis % sources[0].ndim, sources[0].ndim - 1
-        # Weights that are the same number for all channels do not mind where the channels are.
-        moved = axis != last and not (op.static and op.weight.grain.parts == 1)
-        keys = [values[value] for value in op.keys]
-        if moved:
-            sources = [source.movedim(axis, last) for source in sources]
-            keys = [key.movedim(axis, last) for key in keys]
-        outputs = mix(sources, self.weights(number, keys, memo), grain=op.weight.grain, impl=self.impl)
-        if op.norm is not None:
-            outputs = tuple(self.weights.norm(number, output) for output in outputs)
-        return tuple(output.movedim(last, axis) for output in outputs) if moved else outputs
+                run.free(value)
+        return run.values[self.plan.topology.output]
 
     def matrix(self, port: str = "in") -> "np.ndarray[Any, Any]":
         """The effective connection matrix at the present weights; see :meth:`graphs.Topology.matrix`."""
@@ -88,3 +84,81 @@ class CompiledModel(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.plan.topology}, dim={self.dim}, impl={self.impl!r}"
+
+
+class _Run:
+    """One forward pass: the values alive and, of a fused model, how its mixes read them.
+
+    On a CPU the mixes of a layout read one buffer; when torch.compile or torch.export traces, and elsewhere, every
+    fusible mix takes shares of its sources. Under torch.func, and for mixes that are not fusible, it is the reference.
+    """
+
+    def __init__(self, model: CompiledModel, x0: Tensor) -> None:
+        self.model = model
+        self.values: dict[str, Tensor] = {}
+        self.memo: Memo = {}
+        self.stem_dtype = x0.dtype
+        fused = model.impl == "fused" and not transformed()
+        eager = fused and x0.device.type == "cpu" and type(x0) is Tensor and not torch.compiler.is_compiling()
+        self.layout = model._layout if eager else None
+        self.consumers = model._consumers if fused else {}
+        self.shares: dict[int, dict[int, gather.Share]] = {}
+        if self.layout is not None:
+            mine = self.layout.reads
+            self.history = History(self.layout, x0, [self.weight(number) for number in sorted(mine)])
+            self.consumers = {
+                value: tuple((number, j) for number, j in places if number not in mine)
+                for value, places in self.consumers.items()
+            }
+
+    def weight(self, number: int) -> Tensor:
+        """The weight of a fusible mix, which has no keys."""
+        weight = self.model.weights(number, (), self.memo)
+        assert isinstance(weight, Tensor)
+        return weight
+
+    def write(self, name: str, value: Tensor) -> None:
+        """A value exists: its copy or its shares go to the mixes that will read it."""
+        if self.layout is not None and name in self.layout.pushes:
+            self.history.push(self.layout.pushes[name], value)
+            if name in self.layout.only:
+                return
+        self.values[name] = value
+        if places := self.consumers.get(name):
+            columns = [self.weight(number)[:, j] for number, j in places]
+            shares = gather.fan(value, columns, torch.promote_types(self.stem_dtype, value.dtype))
+            for (number, j), share in zip(places, shares, strict=True):
+                self.shares.setdefault(number, {})[j] = share
+
+    def free(self, name: str) -> None:
+        self.values.pop(name, None)
+
+    def mix(self, op: Mix, number: int) -> tuple[Tensor, ...]:
+        if self.layout is not None and number in self.layout.reads:
+            read = self.layout.reads[number]
+            outputs = self.history.read(read, [self.values[op.reads[j]] for j in read.direct])
+        elif number in self.shares:
+            shares = self.shares.pop(number)
+            outputs = gather.mix([shares[j] for j in range(len(op.reads))], self.weight(number))
+        else:
+            return self._reference(op, number)
+        return self._normed(op, number, outputs)
+
+    def _reference(self, op: Mix, number: int) -> tuple[Tensor, ...]:
+        sources = [self.values[value] for value in op.reads]
+        axis, last = self.model.channel_axis % sources[0].ndim, sources[0].ndim - 1
+        moved = axis != last and self.model._channels_last[number]
+        keys = [self.values[value] for value in op.keys]
+        if moved:
+            sources = [source.movedim(axis, last) for source in sources]
+            keys = [key.movedim(axis, last) for key in keys]
+        outputs = mix(sources, self.model.weights(number, keys, self.memo), grain=self.model._grains[number])
+        if op.norm is not None:
+            outputs = tuple(self.model.weights.norm(number, output) for output in outputs)
+        return tuple(output.movedim(last, axis) for output in outputs) if moved else outputs
+
+    def _normed(self, op: Mix, number: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if op.norm is None:
+            return outputs
+        axis = self.model.channel_axis
+        return tuple(self.model.weights.norm(number, output.movedim(axis, -1)).movedim(-1, axis) for output in outputs)

@@ -7,12 +7,33 @@ import torch
 from torch import Tensor
 
 from graphs.errors import CompileError, TopologyError
-from graphs.ops import reference
+from graphs.ops import gather, reference
 from graphs.weights import SCALAR, Grain, Matrix
 
-Engine = Callable[[Sequence[Tensor], "Tensor | Matrix", Grain], tuple[Tensor, ...]]
+Engine = Callable[[Sequence[Tensor], "Tensor | Matrix", Grain, Tensor | None], tuple[Tensor, ...]]
 
-ENGINES: Mapping[str, Engine] = MappingProxyType({"reference": reference.mix})
+
+def transformed() -> bool:
+    """Whether a transform of torch.func is at work: these use the reference, whose operations they know."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
+def fused(
+    sources: Sequence[Tensor], weight: Tensor | Matrix, grain: Grain = SCALAR, norm: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """One pass over the sources forward, and one over each source backward.
+
+    For a static (m, k) tensor of scalars. Rows of numbers, weights per token, finer grains and torch.func run the
+    reference.
+    """
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or grain != SCALAR or transformed():
+        return reference.mix(sources, weight, grain, norm)
+    dtype = reference.promoted(sources)
+    shares = [gather.fan(source, [weight[:, j]], dtype)[0] for j, source in enumerate(sources)]
+    return tuple(reference.finished(row, norm, dtype) for row in gather.mix(shares, weight))
+
+
+ENGINES: Mapping[str, Engine] = MappingProxyType({"reference": reference.mix, "fused": fused})
 
 
 def check_engine(impl: str) -> str:
@@ -23,7 +44,12 @@ def check_engine(impl: str) -> str:
 
 
 def mix(
-    sources: Sequence[Tensor], weight: Tensor | Matrix, *, grain: Grain = SCALAR, impl: str = "reference"
+    sources: Sequence[Tensor],
+    weight: Tensor | Matrix,
+    *,
+    grain: Grain = SCALAR,
+    norm: Tensor | None = None,
+    impl: str = "reference",
 ) -> tuple[Tensor, ...]:
     """Mix k tensors of one shape ``(..., d)`` into m: ``out[i] = sum_j weight[i, j] * sources[j]``.
 
@@ -31,8 +57,9 @@ def mix(
     sources without the last (per token), or rows of plain numbers, which are fixed: zeros then cost nothing and
     ones no multiplication. With a finer ``grain`` the tensor has its entries' axes last: ``(parts,)`` factors for
     equal runs of channels, or ``(parts, parts)`` matrices, destination first, that mix those runs. 16-bit sources
-    are accumulated in fp32; the outputs have the sources' promoted dtype. Raises CompileError for an empty list,
-    sources of different shapes or a weight that does not fit.
+    are accumulated in fp32; the outputs have the sources' promoted dtype. ``norm`` is the gain (d,) of an RMSNorm of
+    each output over the channels. Raises CompileError for an empty list, sources of different shapes, or a weight or
+    gain that does not fit.
     """
     engine = ENGINES[check_engine(impl)]
     if not sources:
@@ -43,13 +70,17 @@ def mix(
             raise CompileError(f"source {j} has shape {tuple(source.shape)}, source 0 has {tuple(shape)}")
         if not source.is_floating_point():
             raise CompileError(f"source {j} has dtype {source.dtype}; floating point was expected")
+    if norm is not None and norm.shape != shape[-1:]:
+        raise CompileError(
+            f"the norm's gain has shape {tuple(norm.shape)}; the sources have {tuple(shape[-1:])} channels"
+        )
     if not isinstance(weight, Tensor):
         columns = len(weight[0]) if weight and all(len(row) == len(weight[0]) for row in weight) else None
         if columns != len(sources):
             raise CompileError(
                 f"{len(sources)} sources need a weight with {len(sources)} columns; got {len(weight)} rows"
             )
-        return engine(sources, weight, grain)
+        return engine(sources, weight, grain, norm)
     if weight.is_complex():
         raise CompileError(f"the weight has dtype {weight.dtype}; real numbers were expected")
     axes = 2 + (0 if grain == SCALAR else 2 if grain.full else 1)
@@ -64,7 +95,7 @@ def mix(
         raise CompileError(
             f"a weight per token has the leading shape {tuple(shape[:-1])} of its sources; got {tuple(leading)}"
         )
-    return engine(sources, weight, grain)
+    return engine(sources, weight, grain, norm)
 
 
 def _parts(grain: Grain, shape: torch.Size) -> int:

@@ -95,11 +95,18 @@ def test_finer_weights_by_hand():
     assert mix([a], matrix, grain=MATRIX)[0].tolist() == [[10, 0, 1, 8]]
 
 
+def test_a_gain_that_does_not_fit():
+    with pytest.raises(CompileError, match=r"the norm's gain has shape \(3,\); the sources have \(4,\) channels"):
+        mix([X], ((1,),), norm=torch.ones(3))
+    (out,) = mix([X, X], ((1, 1),), norm=torch.full((4,), 3.0))
+    torch.testing.assert_close(out, torch.full((3, 4), 3.0))
+
+
 def test_engines_are_named():
-    assert check_engine("reference") == "reference"
-    assert list(ENGINES) == ["reference"]
-    for call in (lambda: check_engine("fused"), lambda: mix([X], ((1,),), impl="fused")):
-        with pytest.raises(CompileError, match="impl='fused' is not in this version; it has 'reference'"):
+    assert list(ENGINES) == ["reference", "fused"]
+    assert [check_engine(name) for name in ENGINES] == list(ENGINES)
+    for call in (lambda: check_engine("triton"), lambda: mix([X], ((1,),), impl="triton")):
+        with pytest.raises(CompileError, match="impl='triton' is not in this version; it has 'reference', 'fused'"):
             call()
     with pytest.raises(TypeError):
         ENGINES["fused"] = ENGINES["reference"]
