@@ -11,9 +11,8 @@ from graphs.coefficients import Coefficients, Memo
 from graphs.errors import CompileError
 from graphs.matrix import connection_matrix
 from graphs.ops import gather, mix
-from graphs.ops.api import transformed
-from graphs.ops.history import History
-from graphs.ops.layout import consumers, layout_of
+from graphs.ops.api import in_full, transformed
+from graphs.ops.readers import readers
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
 
@@ -45,8 +44,8 @@ class CompiledModel(nn.Module):
         self._grains = tuple(mix.weight.grain for mix in plan.mixes)
         # Weights that are the same number for all channels do not mind where the channels are.
         self._channels_last = tuple(not (mix.static and mix.weight.grain.parts == 1) for mix in plan.mixes)
-        self._layout = layout_of(plan) if impl == "fused" else None
-        self._consumers = consumers(plan) if impl == "fused" else {}
+        self._readers = readers(plan) if impl == "fused" else {}
+        self._plain = tuple(_plain(mix) for mix in plan.mixes)
 
     def forward(self, x0: Tensor, **kw: Any) -> Tensor:
         """Run the plan on ``x0``; CompileError where its channel axis does not have ``dim`` channels."""
@@ -86,11 +85,15 @@ class CompiledModel(nn.Module):
         return f"{self.plan.topology}, dim={self.dim}, impl={self.impl!r}"
 
 
-class _Run:
-    """One forward pass: the values alive and, of a fused model, how its mixes read them.
+def _plain(mix: Mix) -> tuple[bool, ...]:
+    """Which sources a mix of one output adds as they are."""
+    return mix.weight.units()[0] if len(mix.writes) == 1 else (False,) * len(mix.reads)
 
-    On a CPU the mixes of a layout read one buffer; when torch.compile or torch.export traces, and elsewhere, every
-    fusible mix takes shares of its sources. Under torch.func, and for mixes that are not fusible, it is the reference.
+
+class _Run:
+    """One forward pass: the values alive and, of a fused model, what its mixes were given of them.
+
+    Under torch.func, and for mixes that are not fusible, it is the reference.
     """
 
     def __init__(self, model: CompiledModel, x0: Tensor) -> None:
@@ -98,35 +101,20 @@ class _Run:
         self.values: dict[str, Tensor] = {}
         self.memo: Memo = {}
         self.stem_dtype = x0.dtype
-        fused = model.impl == "fused" and not transformed()
-        eager = fused and x0.device.type == "cpu" and type(x0) is Tensor and not torch.compiler.is_compiling()
-        self.layout = model._layout if eager else None
-        self.consumers = model._consumers if fused else {}
+        self.last = model.channel_axis % x0.ndim == x0.ndim - 1
+        self.readers = model._readers if model.impl == "fused" and not transformed() else {}
         self.shares: dict[int, dict[int, gather.Share]] = {}
-        if self.layout is not None:
-            mine = self.layout.reads
-            self.history = History(self.layout, x0, [self.weight(number) for number in sorted(mine)])
-            self.consumers = {
-                value: tuple((number, j) for number, j in places if number not in mine)
-                for value, places in self.consumers.items()
-            }
-
-    def weight(self, number: int) -> Tensor:
-        """The weight of a fusible mix, which has no keys."""
-        weight = self.model.weights(number, (), self.memo)
-        assert isinstance(weight, Tensor)
-        return weight
 
     def write(self, name: str, value: Tensor) -> None:
-        """A value exists: its copy or its shares go to the mixes that will read it."""
-        if self.layout is not None and name in self.layout.pushes:
-            self.history.push(self.layout.pushes[name], value)
-            if name in self.layout.only:
-                return
+        """A value exists: its shares go to the mixes that will read it."""
         self.values[name] = value
-        if places := self.consumers.get(name):
-            columns = [self.weight(number)[:, j] for number, j in places]
-            shares = gather.fan(value, columns, torch.promote_types(self.stem_dtype, value.dtype))
+        places = [place for place in self.readers.get(name, ()) if self.last or not self.model._channels_last[place[0]]]
+        if len(places) == 1:
+            number, j = places[0]
+            self.shares.setdefault(number, {})[j] = gather.Share(value)
+        elif places:
+            consumers = [self._consumer(number, j, value) for number, j in places]
+            shares = gather.fan(value, consumers, torch.promote_types(self.stem_dtype, value.dtype))
             for (number, j), share in zip(places, shares, strict=True):
                 self.shares.setdefault(number, {})[j] = share
 
@@ -134,15 +122,29 @@ class _Run:
         self.values.pop(name, None)
 
     def mix(self, op: Mix, number: int) -> tuple[Tensor, ...]:
-        if self.layout is not None and number in self.layout.reads:
-            read = self.layout.reads[number]
-            outputs = self.history.read(read, [self.values[op.reads[j]] for j in read.direct])
-        elif number in self.shares:
-            shares = self.shares.pop(number)
-            outputs = gather.mix([shares[j] for j in range(len(op.reads))], self.weight(number))
-        else:
+        if number not in self.shares:
             return self._reference(op, number)
-        return self._normed(op, number, outputs)
+        shares = self.shares.pop(number)
+        weight = self._weight(number, [self.values[value] for value in op.keys])
+        outputs = gather.mix([shares[j] for j in range(len(op.reads))], weight, self.model._plain[number])
+        if op.norm is None:
+            return outputs
+        axis = self.model.channel_axis
+        return tuple(self.model.weights.norm(number, output.movedim(axis, -1)).movedim(-1, axis) for output in outputs)
+
+    def _consumer(self, number: int, j: int, value: Tensor) -> gather.Consumer:
+        op = self.model.plan.mixes[number]
+        m = len(op.writes)
+        if op.keys:
+            channels = self.model.dim if self.model._grains[number].parts != 1 else 1
+            return gather.Consumer(m, None, (value.numel() // self.model.dim, m, channels))
+        return gather.Consumer(m, self._weight(number, ())[:, :, j])
+
+    def _weight(self, number: int, keys: Sequence[Tensor]) -> Tensor:
+        """With the kernels' four axes."""
+        weight = self.model.weights(number, keys, self.memo)
+        assert isinstance(weight, Tensor)
+        return in_full(weight, self.model._grains[number], self.model.dim)
 
     def _reference(self, op: Mix, number: int) -> tuple[Tensor, ...]:
         sources = [self.values[value] for value in op.reads]
@@ -156,9 +158,3 @@ class _Run:
         if op.norm is not None:
             outputs = tuple(self.model.weights.norm(number, output) for output in outputs)
         return tuple(output.movedim(last, axis) for output in outputs) if moved else outputs
-
-    def _normed(self, op: Mix, number: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if op.norm is None:
-            return outputs
-        axis = self.model.channel_axis
-        return tuple(self.model.weights.norm(number, output.movedim(axis, -1)).movedim(-1, axis) for output in outputs)

@@ -21,16 +21,24 @@ def transformed() -> bool:
 def fused(
     sources: Sequence[Tensor], weight: Tensor | Matrix, grain: Grain = SCALAR, norm: Tensor | None = None
 ) -> tuple[Tensor, ...]:
-    """One pass over the sources forward, and one over each source backward.
+    """One pass over the sources forward, and one over them and the output gradients backward.
 
-    For a static (m, k) tensor of scalars. Rows of numbers, weights per token, finer grains and torch.func run the
-    reference.
+    Rows of numbers, entries that mix channels, and torch.func run the reference.
     """
-    if not isinstance(weight, Tensor) or weight.ndim != 2 or grain != SCALAR or transformed():
+    if not isinstance(weight, Tensor) or grain.full or transformed():
         return reference.mix(sources, weight, grain, norm)
     dtype = reference.promoted(sources)
-    shares = [gather.fan(source, [weight[:, j]], dtype)[0] for j, source in enumerate(sources)]
-    return tuple(reference.finished(row, norm, dtype) for row in gather.mix(shares, weight))
+    outputs = gather.mix([gather.Share(source) for source in sources], in_full(weight, grain, sources[0].shape[-1]))
+    return tuple(reference.finished(row, norm, dtype) for row in outputs)
+
+
+def in_full(weight: Tensor, grain: Grain, dim: int) -> Tensor:
+    """A weight (..., m, k) or (..., m, k, parts) with the four axes of the kernels: (R, m, k, C)."""
+    if grain == SCALAR:
+        weight = weight.unsqueeze(-1)
+    elif weight.shape[-1] != dim:
+        weight = weight.repeat_interleave(dim // weight.shape[-1], dim=-1)
+    return weight.reshape(-1, *weight.shape[-3:])
 
 
 ENGINES: Mapping[str, Engine] = MappingProxyType({"reference": reference.mix, "fused": fused})

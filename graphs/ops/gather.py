@@ -2,9 +2,12 @@
 
 When the gradient of a source is first needed, the output gradients of all its consumers exist. Two autograd functions,
 right only together, bring them to one place without a tensor per edge: ``fan`` gives every consumer a share of a
-source, the source itself and a ticket; ``mix`` returns its output gradient, unscaled and by reference, as the gradient
-of every ticket. So the backward of ``fan`` receives all of them at once. Neither keeps anything but what it hands to
-``save_for_backward``, and where the weights are frozen the source is not kept.
+source, the source itself and a ticket for each output; ``mix`` returns its output gradients, unscaled and by
+reference, as the gradients of tickets. So the backward of ``fan`` receives all of them at once. Where a weight is
+known only later than the source (it is computed from a token) ``mix`` hands it over in the same way, as the gradient
+of a ticket, and works out the weight's own gradient. A source of a single consumer needs no tickets: ``mix`` works out
+its gradient, in one pass over all such sources. Neither function keeps anything but what it hands to
+``save_for_backward``, and where the weights are frozen the sources are not kept.
 """
 
 from collections.abc import Sequence
@@ -14,75 +17,70 @@ import torch
 from torch import Tensor
 
 from graphs.errors import CompileError
-from graphs.ops import cpu
-from graphs.ops.reference import accumulation, promoted
+from graphs.ops import kernels
+from graphs.ops.reference import accumulation
 
 
 class Share(NamedTuple):
-    """What one consumer gets of a source: its value, and the ticket through which the gradient goes back."""
+    """What one consumer gets of a source: its value, a ticket per output, and one for the weights if they come later.
+
+    Without tickets the value itself is passed on, for a consumer that is the only one.
+    """
 
     state: Tensor
-    ticket: Tensor
+    tickets: tuple[Tensor, ...] = ()
+    late: Tensor | None = None
 
 
-@torch.library.custom_op("wireloom::mix", mutates_args=(), device_types="cpu")
-def mix_op(sources: list[Tensor], weight: Tensor) -> Tensor:
-    """Shape (m, *shape) from a static weight (m, k)."""
-    return cpu.mix(sources, weight)
+class Consumer(NamedTuple):
+    """A mix that will read a source: its number of outputs, and the weights (1, m, C) of the source in it if known.
 
-
-@torch.library.custom_op("wireloom::gather", mutates_args=(), device_types="cpu")
-def gather_op(grads: list[Tensor], source: Tensor | None, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """See :func:`graphs.ops.cpu.gather`."""
-    return cpu.gather(grads, source, weight)
-
-
-@mix_op.register_fake
-def _(sources: list[Tensor], weight: Tensor) -> Tensor:
-    return sources[0].new_empty((weight.shape[0], *sources[0].shape), dtype=promoted(sources))
-
-
-@gather_op.register_fake
-def _(grads: list[Tensor], source: Tensor | None, weight: Tensor) -> tuple[Tensor, Tensor]:
-    inner = accumulation(promoted([*grads, *([] if source is None else [source])]))
-    edges = 0 if source is None else weight.shape[0]
-    return grads[0].new_empty(grads[0].shape[1:], dtype=inner), weight.new_empty(edges, dtype=inner)
-
-
-def _setup(ctx: Any, inputs: tuple[list[Tensor], Tensor], output: Tensor) -> None:
-    sources, weight = inputs
-    ctx.save_for_backward(weight, *sources)
-
-
-def _alone(ctx: Any, grad: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The operator called by itself: each source has this one consumer."""
-    weight, *sources = ctx.saved_tensors
-    each = [gather_op([grad], source, weight[:, j].contiguous()) for j, source in enumerate(sources)]
-    grads = [total.to(source.dtype) for (total, _), source in zip(each, sources, strict=True)]
-    return grads, torch.stack([dots for _, dots in each], dim=1).to(weight.dtype)
-
-
-mix_op.register_autograd(_alone, setup_context=_setup)
-
-
-def fan(x: Tensor, columns: Sequence[Tensor], dtype: torch.dtype | None = None) -> list[Share]:
-    """One share of ``x`` for each consumer, whose edges from ``x`` have the weights ``columns[c]`` (m_c,).
-
-    ``dtype`` is that of the consumers' outputs, ``x``'s without it; gradients of another are converted. Each share
-    goes to one :func:`mix`, whose weight has the same numbers in the column of ``x``.
+    ``late`` is the shape (R, m, C) of weights that are not.
     """
-    together = torch.cat([column.reshape(-1) for column in columns])
-    counts = tuple(column.numel() for column in columns)
-    tickets = _Fan.apply(x, together, counts, dtype or x.dtype)  # type: ignore[no-untyped-call]
-    return [Share(x.detach(), ticket) for ticket in tickets]
+
+    outputs: int
+    column: Tensor | None
+    late: tuple[int, ...] = ()
 
 
-def mix(shares: Sequence[Share], weight: Tensor) -> tuple[Tensor, ...]:
-    """The outputs of a static ``weight`` (m, k) on shares of k sources; the weight's gradients go to the fans."""
-    states, tickets = zip(*shares, strict=True)
-    result: Tensor = _Mix.apply(weight.detach(), len(shares), *states, *tickets)  # type: ignore[no-untyped-call]
-    # One output is the whole tensor, which a block may change in place; several are its views.
-    return (result.view(result.shape[1:]),) if weight.shape[0] == 1 else result.unbind(0)
+def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = None) -> list[Share]:
+    """One share of ``x`` for each consumer; each goes to one :func:`mix`, which has the same weights for ``x``.
+
+    ``dtype`` is that of the consumers' outputs, ``x``'s without it; gradients of another are converted.
+    """
+    known = [consumer.column for consumer in consumers if consumer.column is not None]
+    counts = tuple(consumer.outputs for consumer in consumers)
+    late = tuple(consumer.late if consumer.column is None else () for consumer in consumers)
+    given = _Fan.apply(x, counts, late, dtype or x.dtype, *known)  # type: ignore[no-untyped-call]
+    states, shares, place = x.detach(), [], 0
+    for count, shape in zip(counts, late, strict=True):
+        tickets = given[place : place + count]
+        place += count
+        shares.append(Share(states, tickets, given[place] if shape else None))
+        place += bool(shape)
+    return shares
+
+
+def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> tuple[Tensor, ...]:
+    """The outputs of a weight (R, m, k, C) on shares of k sources.
+
+    Gradients of weights known beforehand (R = 1) go to the fans of sources that have tickets. ``plain`` says which
+    columns of a mix of one output are fixed at one: the gradient of a source without tickets is then the output's.
+    """
+    alone = tuple(len(share.tickets) == 0 for share in shares)
+    late = tuple(share.late is not None for share in shares)
+    tickets = [ticket for share in shares for ticket in share.tickets]
+    tickets += [share.late for share in shares if share.late is not None]
+    learned = any(alone) or any(late)
+    outputs = _Mix.apply(  # type: ignore[no-untyped-call]
+        weight if learned else weight.detach(),
+        alone,
+        late,
+        tuple(plain) or (False,) * len(shares),
+        *(share.state for share in shares),
+        *tickets,
+    )
+    return tuple(outputs)
 
 
 def refuse_second_derivatives() -> None:
@@ -93,56 +91,124 @@ def refuse_second_derivatives() -> None:
 
 class _Fan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, counts: tuple[int, ...], dtype: torch.dtype) -> Any:
+    def forward(
+        ctx: Any, x: Tensor, counts: tuple[int, ...], late: tuple[tuple[int, ...], ...], dtype: torch.dtype, *known: Any
+    ) -> Any:
         ctx.set_materialize_grads(False)
-        ctx.counts, ctx.shape, ctx.dtype = counts, x.shape, x.dtype
-        ctx.save_for_backward(weight, x if ctx.needs_input_grad[1] else None)
-        return tuple(x.new_zeros((), dtype=dtype).expand(m, *x.shape) for m in counts)
+        ctx.counts, ctx.late, ctx.dtype = counts, late, x.dtype
+        ctx.needed = ctx.needs_input_grad[4:]
+        ctx.save_for_backward(x if any(ctx.needed) else None, *known)
+        tickets = []
+        nothing = x.new_zeros((), dtype=dtype)
+        for count, shape in zip(counts, late, strict=True):
+            tickets += [nothing.expand(x.shape) for _ in range(count)]
+            if shape:
+                tickets.append(x.new_zeros((), dtype=accumulation(x.dtype)).expand(shape))
+        return tuple(tickets)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivatives()
-        weight, x = ctx.saved_tensors
-        ran = [grad for grad in grads if grad is not None]
-        if not ran:
-            return None, None, None, None
-        parts = torch.split(weight, ctx.counts)
-        used = [part for part, grad in zip(parts, grads, strict=True) if grad is not None]
-        total, dots = _gather(ran, x, torch.cat(used))
-        if x is None:
-            return total.to(ctx.dtype), None, None, None
-        if len(ran) < len(grads):
-            each = iter(torch.split(dots, [part.numel() for part in used]))
-            dots = torch.cat(
-                [
-                    next(each) if grad is not None else dots.new_zeros(m)
-                    for grad, m in zip(grads, ctx.counts, strict=True)
-                ]
-            )
-        return total.to(ctx.dtype), dots.to(weight.dtype), None, None
+        x, *known = ctx.saved_tensors
+        columns = iter(known)
+        place, number = 0, 0
+        rows: dict[bool, list[Tensor]] = {True: [], False: []}  # gradients of edges, those of known weights apart
+        weights: dict[bool, list[Tensor]] = {True: [], False: []}
+        origin: list[tuple[int, int]] = []  # of each known one: which column, and its row
+        for count, shape in zip(ctx.counts, ctx.late, strict=True):
+            mine = grads[place : place + count]
+            place += count
+            column = grads[place] if shape else next(columns)
+            place += bool(shape)
+            for i, grad in enumerate(mine):
+                if grad is not None and column is not None:
+                    rows[not shape].append(grad)
+                    weights[not shape].append(column[:, i])
+                    if not shape:
+                        origin.append((number, i))
+            number += not shape
+        total: Tensor | None = None
+        results: list[Tensor | None] = [None] * len(known)
+        wanted = ctx.needs_input_grad[0]
+        for fixed in (True, False):
+            if not rows[fixed]:
+                continue
+            weight = _together(weights[fixed])
+            learns = fixed and x is not None
+            sums, products = kernels.gather(rows[fixed], [x if learns else None], weight, [wanted])
+            if wanted:
+                total = sums[0] if total is None else total + sums[0]
+            if learns:
+                for edge, (place, i) in enumerate(origin):
+                    if ctx.needed[place]:
+                        learned = results[place]
+                        if learned is None:
+                            learned = results[place] = torch.zeros_like(known[place])
+                        column = products[:, edge, 0]
+                        learned[:, i] = column if learned.shape[2] > 1 else column.sum(-1, keepdim=True)
+        return None if total is None else total.to(ctx.dtype), None, None, None, *results
 
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, k: int, *states: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        alone: tuple[bool, ...],
+        late: tuple[bool, ...],
+        plain: tuple[bool, ...],
+        *states: Tensor,
+    ) -> Any:
         ctx.set_materialize_grads(False)
-        ctx.k = k
+        k = len(alone)
         sources = list(states[:k])
-        result: Tensor = (mix_op if _traced(weight) else cpu.mix)(sources, weight)
-        return result
+        ctx.alone, ctx.late, ctx.plain, ctx.tickets = alone, late, plain, len(states) - k
+        ctx.dtypes = [source.dtype for source in sources]
+        learns = ctx.needs_input_grad[0]
+        kept = [
+            source if learns and (late[j] or (alone[j] and not plain[j])) else None for j, source in enumerate(sources)
+        ]
+        ctx.save_for_backward(weight, *kept)
+        return tuple(kernels.mix(sources, weight))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> Any:
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivatives()
-        return None, None, *(None,) * ctx.k, *(grad,) * ctx.k
+        weight, *kept = ctx.saved_tensors
+        k, m = len(ctx.alone), len(grads)
+        none = (None,) * 4
+        ran = [i for i, grad in enumerate(grads) if grad is not None]
+        if not ran:
+            return *none, *(None,) * (k + ctx.tickets)
+        there = [grad for grad in grads if grad is not None]
+        wanted = [one and needed for one, needed in zip(ctx.alone, ctx.needs_input_grad[4 : 4 + k], strict=True)]
+        result: list[Tensor | None] = [None] * k
+        direct = [j for j in range(k) if wanted[j] and m == 1 and ctx.plain[j]]
+        for j in direct:
+            result[j] = there[0].to(ctx.dtypes[j])
+        columns = [j for j in range(k) if kept[j] is not None or (wanted[j] and j not in direct)]
+        learned = None
+        if columns:
+            whole = len(columns) == k and len(ran) == m
+            part = weight if whole else weight[:, ran][:, :, columns]
+            sums, products = kernels.gather(
+                there, [kept[j] for j in columns], part, [wanted[j] and j not in direct for j in columns]
+            )
+            for j, total in zip((j for j in columns if wanted[j] and j not in direct), sums, strict=True):
+                result[j] = total.to(ctx.dtypes[j])
+            if ctx.needs_input_grad[0]:
+                if whole:
+                    learned = products.to(weight.dtype)
+                else:
+                    learned = torch.zeros_like(weight)
+                    rows = torch.tensor(ran, device=weight.device)[:, None]
+                    learned[:, rows, torch.tensor(columns, device=weight.device)] = products.to(weight.dtype)
+        tickets = [grad for one in ctx.alone if not one for grad in grads]
+        tickets += [weight[:, :, j] for j in range(k) if ctx.late[j]]
+        return learned, None, None, None, *result, *tickets
 
 
-def _gather(grads: list[Tensor], source: Tensor | None, weight: Tensor) -> tuple[Tensor, Tensor]:
-    result: tuple[Tensor, Tensor] = (gather_op if _traced(weight) else cpu.gather)(grads, source, weight)
-    return result
-
-
-def _traced(weight: Tensor) -> bool:
-    """Whether to call the operators: a CPU in eager mode calls the kernels, as the dispatcher costs more than a
-    small mix."""
-    return torch.compiler.is_compiling() or weight.device.type != "cpu" or type(weight) is not Tensor
+def _together(columns: list[Tensor]) -> Tensor:
+    """Weights (R, C) of edges, some the same for all rows or channels, as one (R, edges, 1, C)."""
+    shape = [max(column.shape[axis] for column in columns) for axis in (0, 1)]
+    return torch.stack([column.expand(shape) for column in columns], dim=1).unsqueeze(2)

@@ -6,7 +6,6 @@ from torch import nn
 import graphs
 from graphs import Block as Step
 from graphs import Mix, Parameter, Topology, families
-from graphs.ops.layout import BLOCK
 
 DIM = 4
 
@@ -53,7 +52,7 @@ HISTORIES = {
     "ancre-plain": lambda: families.ancre(9, inner=False, temperature=0.5),
     "wide": lambda: wide(7),
     "grouped": lambda: grouped(14, 4),
-    "long": lambda: families.dense(3 * BLOCK + 2, inner=False),
+    "long": lambda: families.dense(26, inner=False),
 }
 
 

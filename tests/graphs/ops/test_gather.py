@@ -5,17 +5,26 @@ import torch
 from torch.autograd import gradcheck
 
 from graphs import CompileError
-from graphs.ops import cpu, gather, mix, reference
+from graphs.ops import cpu, gather, kernels, mix, reference
+from graphs.ops.api import in_full
+from graphs.weights import CHANNEL, SCALAR, Grain
 
 
 def double(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
 
-def history(sources, weights):
-    """Every mix reads every source: one fan each. Outputs of all mixes in a row."""
-    shares = [gather.fan(x, [weight[:, j] for weight in weights]) for j, x in enumerate(sources)]
-    mixes = [gather.mix([share[c] for share in shares], weight) for c, weight in enumerate(weights)]
+def history(sources, weights, late=()):
+    """Every mix reads every source: one fan each. Outputs of all mixes in a row; ``late`` mixes hand weights over."""
+    full = [in_full(weight, SCALAR, 5) for weight in weights]
+
+    def consumer(c, j):
+        if c in late:
+            return gather.Consumer(full[c].shape[1], None, (full[c].shape[0], full[c].shape[1], 1))
+        return gather.Consumer(full[c].shape[1], full[c][:, :, j])
+
+    shares = [gather.fan(x, [consumer(c, j) for c in range(len(weights))]) for j, x in enumerate(sources)]
+    mixes = [gather.mix([share[c] for share in shares], weight) for c, weight in enumerate(full)]
     return [out for mixed in mixes for out in mixed]
 
 
@@ -39,6 +48,45 @@ def test_many_consumers():
     assert gradcheck(lambda *both: tuple(history(both[:4], both[4:])), (*sources, *weights))
 
 
+def test_weights_that_are_known_late():
+    """Per token, with and without consumers whose weights are known: all gradients, the weights' too."""
+    sources = [double(3, 5, seed=j) for j in range(3)]
+    weights = [double(1, 3, seed=10), double(3, 2, 3, seed=11), double(3, 1, 3, seed=12)]
+    for late in ((1,), (1, 2), (0, 1, 2)):
+        given = weights if late != (1,) else weights[:2]
+        assert gradcheck(lambda *both, late=late: tuple(history(both[:3], both[3:], late)), (*sources, *given))
+
+
+@pytest.mark.parametrize("kind", ["token", "channel", "fraction", "both"])
+@pytest.mark.parametrize("m", [1, 3])
+def test_finer_weights_and_weights_per_token(kind, m):
+    grain = {"token": SCALAR, "fraction": Grain(2)}.get(kind, CHANNEL)
+    entry = () if grain == SCALAR else (grain.width(4),)
+    leading = (2, 3) if kind in ("token", "both") else ()
+    sources, weight = [double(2, 3, 4, seed=j) for j in range(3)], double(*leading, m, 3, *entry, seed=9)
+    assert gradcheck(lambda w, *s: mix(s, w, grain=grain, impl="fused"), (weight, *sources))
+    for one, two in zip(
+        mix(sources, weight, grain=grain, impl="fused"), mix(sources, weight, grain=grain), strict=True
+    ):
+        torch.testing.assert_close(one, two, rtol=1e-13, atol=1e-13)
+
+
+def test_a_source_added_as_it_is_gets_the_gradient_itself(monkeypatch):
+    seen = []
+    kernel = cpu.gather
+    monkeypatch.setattr(
+        cpu, "gather", lambda grads, sources, *rest: seen.append(sources) or kernel(grads, sources, *rest)
+    )
+    one, two, weight = double(3, 5), double(3, 5, seed=1), double(1, 1, seed=2)
+    row = torch.cat([torch.ones(1, 1, dtype=torch.float64), weight], dim=1)[None, :, :, None]
+    (out,) = gather.mix([gather.Share(one), gather.Share(two)], row, (True, False))
+    grad = double(3, 5, seed=3).detach()
+    got = torch.autograd.grad(out, [one, two, weight], grad)
+    assert [len(sources) for sources in seen] == [1]
+    assert got[0].data_ptr() == grad.data_ptr()
+    torch.testing.assert_close(got[1:], (weight * grad, (grad * two).sum().view(1, 1)))
+
+
 def test_consumers_that_did_not_run_have_no_part():
     sources, weights = [double(3, 5, seed=j) for j in range(2)], [double(m, 2, seed=10 + m) for m in (1, 2, 3)]
     first, *middle, _, _, _ = history(sources, weights)
@@ -53,16 +101,15 @@ def test_consumers_that_did_not_run_have_no_part():
 
 
 def test_the_output_gradient_goes_back_by_reference(monkeypatch):
-    """No copy and no scaled copy per edge: what the kernel gets is the gradient itself."""
+    """No copy and no scaled copy per edge: what the kernel gets for each source are the gradients themselves."""
     seen = []
     kernel = cpu.gather
     monkeypatch.setattr(cpu, "gather", lambda grads, *rest: seen.append(grads) or kernel(grads, *rest))
-    sources = [double(3, 5, seed=j) for j in range(3)]
-    (out,) = mix(sources, double(1, 3, seed=9), impl="fused")
-    grad = torch.ones(3, 5, dtype=torch.float64)
-    out.backward(grad)
+    sources, weights = [double(3, 5, seed=j) for j in range(3)], [double(1, 3, seed=9), double(1, 3, seed=10)]
+    grads = [torch.ones(3, 5, dtype=torch.float64), torch.ones(3, 5, dtype=torch.float64)]
+    torch.autograd.backward(history(sources, weights), grads)
     assert len(seen) == 3
-    assert {one.data_ptr() for grads in seen for one in grads} == {grad.data_ptr()}
+    assert {one.data_ptr() for each in seen for one in each} == {grad.data_ptr() for grad in grads}
 
 
 def test_weights_need_not_train():
@@ -118,10 +165,10 @@ def test_an_output_may_be_changed_in_place():
 
 
 def test_what_the_fused_form_is_not_for_runs_the_reference(monkeypatch):
-    monkeypatch.setattr(gather, "fan", None)
+    monkeypatch.setattr(gather, "mix", None)
     x = torch.ones(3, 4)
-    for weight in (((1, 2),), torch.ones(3, 1, 2)):
-        mix([x, x], weight, impl="fused")
+    mix([x, x], ((1, 2),), impl="fused")
+    mix([x, x], torch.ones(1, 2, 2, 2), grain=Grain(2, True), impl="fused")
     together = torch.vmap(lambda states, w: mix([states, states], w, impl="fused")[0])(
         torch.ones(5, 3), torch.ones(5, 1, 2)
     )
@@ -147,13 +194,15 @@ def test_the_norm():
 def test_the_operators_pass_torch_s_checks():
     """Schema, fake tensors, autograd and tracing of dynamic shapes."""
     sources = [torch.randn(3, 4, requires_grad=True) for _ in range(3)]
-    torch.library.opcheck(gather.mix_op, (sources, torch.randn(2, 3, requires_grad=True)))
-    grads = [torch.randn(2, 3, 4), torch.randn(1, 3, 4)]
+    for shape in ((1, 2, 3, 1), (3, 2, 3, 1), (1, 2, 3, 4)):
+        torch.library.opcheck(kernels.mix_op, (sources, torch.randn(shape, requires_grad=True)))
+    grads = [torch.randn(3, 4), torch.randn(3, 4)]
     for source in (None, torch.randn(3, 4), torch.randn(3, 4, dtype=torch.float64)):
-        torch.library.opcheck(gather.gather_op, (grads, source, torch.randn(3)))
-    torch.library.opcheck(gather.mix_op, ([torch.randn(3, 4).bfloat16()] * 2, torch.randn(1, 2)))
+        weight = torch.randn(1, 2, 2, 1)
+        torch.library.opcheck(kernels.gather_op, (grads, [source, torch.randn(3, 4)], weight, [True, False]))
+    torch.library.opcheck(kernels.mix_op, ([torch.randn(3, 4).bfloat16()] * 2, torch.randn(1, 1, 2, 1)))
 
 
 def test_the_operators_have_gradients_of_their_own():
-    sources, weight = [double(3, 4, seed=j) for j in range(3)], double(2, 3, seed=9)
-    assert gradcheck(lambda w, *s: gather.mix_op(list(s), w), (weight, *sources))
+    sources, weight = [double(3, 4, seed=j) for j in range(3)], double(3, 2, 3, 1, seed=9)
+    assert gradcheck(lambda w, *s: kernels.mix_op(list(s), w), (weight, *sources))
