@@ -12,7 +12,7 @@ from graphs.errors import CompileError
 from graphs.matrix import connection_matrix
 from graphs.ops import gather, mix
 from graphs.ops.api import in_full, transformed
-from graphs.ops.readers import readers
+from graphs.ops.readers import joint, readers
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
 
@@ -45,6 +45,7 @@ class CompiledModel(nn.Module):
         # Weights that are the same number for all channels do not mind where the channels are.
         self._channels_last = tuple(not (mix.static and mix.weight.grain.parts == 1) for mix in plan.mixes)
         self._readers = readers(plan) if impl == "fused" else {}
+        self._joint = joint(plan) if impl == "fused" else ()
         self._plain = tuple(_plain(mix) for mix in plan.mixes)
 
     def forward(self, x0: Tensor, **kw: Any) -> Tensor:
@@ -135,6 +136,8 @@ class _Run:
     def _consumer(self, number: int, j: int, value: Tensor) -> gather.Consumer:
         op = self.model.plan.mixes[number]
         m = len(op.writes)
+        if self.model._joint[number]:
+            return gather.Consumer(m)
         if op.keys:
             channels = self.model.dim if self.model._grains[number].parts != 1 else 1
             return gather.Consumer(m, None, (value.numel() // self.model.dim, m, channels))

@@ -297,6 +297,38 @@ def topology_text(point: Any) -> str:
 
 
 @app.command()
+def bench(
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND|TOPOLOGY.yaml]...", help="Default: dense and hyper.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, max=1000, help="Blocks; of a topology file its own.")] = 24,
+    rows: Annotated[int, typer.Option(min=1, help="Tokens in a step (T).")] = 4096,
+    dim: Annotated[int, typer.Option(min=1, help="Channels (d).")] = 256,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda; auto takes a GPU where there is one.")] = "auto",
+    blocks: Annotated[str, typer.Option(help="mlp, or identity: the wiring alone.")] = "mlp",
+    rounds: Annotated[int, typer.Option(min=1, help="Timed steps of each variant, taken in turns.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Time wirings on this machine: whole training steps beside those of the plain residual network.
+
+    Kinds: dense, ancre, attnres, hyper, hyper-dynamic, mhc. Values and gradients are compared first; where they differ
+    nothing is timed. Beside the seconds stand the counted traffic of the wiring and the bound that its plan sets.
+
+    Examples:
+      wireloom bench
+      wireloom bench dense --depth 48 --rows 16384 --dim 2048 --dtype bfloat16
+      wireloom bench runs/digits/winner/topology.yaml --blocks identity
+    """
+    from nas.bench import Settings, run_bench
+
+    settings = Settings(depth, rows, dim, dtype, device, blocks, rounds)
+    tables = run_bench(what or ["dense", "hyper"], settings, None if as_json else Console())
+    if as_json:
+        _print_json(tables)
+
+
+@app.command()
 def report(run: RunDir, as_json: AsJson = False) -> None:
     """Rebuild a run's tables, pictures and report.html from its event log, finished or not.
 

@@ -9,3 +9,7 @@ class ExperimentError(UserError):
 
 class RunFolderError(UserError):
     """The run's folder cannot be used: it holds another run, is not writable, or its log is damaged."""
+
+
+class BenchError(UserError):
+    """A benchmark cannot be run as asked for."""

@@ -6,7 +6,9 @@ source, the source itself and a ticket for each output; ``mix`` returns its outp
 reference, as the gradients of tickets. So the backward of ``fan`` receives all of them at once. Where a weight is
 known only later than the source (it is computed from a token) ``mix`` hands it over in the same way, as the gradient
 of a ticket, and works out the weight's own gradient. A source of a single consumer needs no tickets: ``mix`` works out
-its gradient, in one pass over all such sources. Neither function keeps anything but what it hands to
+its gradient, in one pass over all such sources. It does the same for sources that it shares with others if it has many
+outputs, whose gradients would be read again for each source: then a source has one ticket there, for what all outputs
+together give it. Neither function keeps anything but what it hands to
 ``save_for_backward``, and where the weights are frozen the sources are not kept.
 """
 
@@ -24,23 +26,30 @@ from graphs.ops.reference import accumulation
 class Share(NamedTuple):
     """What one consumer gets of a source: its value, a ticket per output, and one for the weights if they come later.
 
-    Without tickets the value itself is passed on, for a consumer that is the only one.
+    Without tickets the value itself is passed on, for a consumer that is the only one. ``joint``: one ticket for all
+    outputs.
     """
 
     state: Tensor
     tickets: tuple[Tensor, ...] = ()
     late: Tensor | None = None
+    joint: bool = False
 
 
 class Consumer(NamedTuple):
-    """A mix that will read a source: its number of outputs, and the weights (1, m, C) of the source in it if known.
+    """A mix that will read a source: its number of outputs m, and the weights (1, m, C) of the source in it if known.
 
-    ``late`` is the shape (R, m, C) of weights that are not.
+    ``late`` is the shape (R, m, C) of weights that are not. A mix that is neither given weights nor a shape works out
+    the gradient of the source itself: it is joint.
     """
 
     outputs: int
-    column: Tensor | None
+    column: Tensor | None = None
     late: tuple[int, ...] = ()
+
+    @property
+    def joint(self) -> bool:
+        return self.column is None and len(self.late) == 0
 
 
 def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = None) -> list[Share]:
@@ -48,15 +57,21 @@ def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = No
 
     ``dtype`` is that of the consumers' outputs, ``x``'s without it; gradients of another are converted.
     """
-    known = [consumer.column for consumer in consumers if consumer.column is not None]
-    counts = tuple(consumer.outputs for consumer in consumers)
-    late = tuple(consumer.late if consumer.column is None else () for consumer in consumers)
-    given = _Fan.apply(x, counts, late, dtype or x.dtype, *known)  # type: ignore[no-untyped-call]
+    known, counts, late = [], [], []
+    for consumer in consumers:
+        joint = consumer.joint
+        counts.append(1 if joint else consumer.outputs)
+        late.append(consumer.late if consumer.column is None else ())
+        if joint:
+            known.append(torch.ones((1, 1, 1), dtype=accumulation(x.dtype), device=x.device))
+        elif consumer.column is not None:
+            known.append(consumer.column)
+    given = _Fan.apply(x, tuple(counts), tuple(late), dtype or x.dtype, *known)  # type: ignore[no-untyped-call]
     states, shares, place = x.detach(), [], 0
-    for count, shape in zip(counts, late, strict=True):
+    for count, shape, consumer in zip(counts, late, consumers, strict=True):
         tickets = given[place : place + count]
         place += count
-        shares.append(Share(states, tickets, given[place] if shape else None))
+        shares.append(Share(states, tickets, given[place] if shape else None, consumer.joint))
         place += bool(shape)
     return shares
 
@@ -68,19 +83,27 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
     columns of a mix of one output are fixed at one: the gradient of a source without tickets is then the output's.
     """
     alone = tuple(len(share.tickets) == 0 for share in shares)
+    joint = tuple(share.joint for share in shares)
     late = tuple(share.late is not None for share in shares)
     tickets = [ticket for share in shares for ticket in share.tickets]
     tickets += [share.late for share in shares if share.late is not None]
-    learned = any(alone) or any(late)
+    learned = any(alone) or any(joint) or any(late)
     outputs = _Mix.apply(  # type: ignore[no-untyped-call]
         weight if learned else weight.detach(),
-        alone,
-        late,
-        tuple(plain) or (False,) * len(shares),
+        Ways(alone, joint, late, tuple(plain) or (False,) * len(shares)),
         *(share.state for share in shares),
         *tickets,
     )
     return tuple(outputs)
+
+
+class Ways(NamedTuple):
+    """How the gradient of each source goes back: to itself, as one or as a part to its fan; and what is fixed at one."""
+
+    alone: tuple[bool, ...]
+    joint: tuple[bool, ...]
+    late: tuple[bool, ...]
+    plain: tuple[bool, ...]
 
 
 def refuse_second_derivatives() -> None:
@@ -151,61 +174,52 @@ class _Fan(torch.autograd.Function):
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        weight: Tensor,
-        alone: tuple[bool, ...],
-        late: tuple[bool, ...],
-        plain: tuple[bool, ...],
-        *states: Tensor,
-    ) -> Any:
+    def forward(ctx: Any, weight: Tensor, ways: Ways, *states: Tensor) -> Any:
         ctx.set_materialize_grads(False)
-        k = len(alone)
+        k = len(ways.alone)
         sources = list(states[:k])
-        ctx.alone, ctx.late, ctx.plain, ctx.tickets = alone, late, plain, len(states) - k
-        ctx.dtypes = [source.dtype for source in sources]
+        ctx.ways, ctx.dtypes = ways, [source.dtype for source in sources]
+        # Of the others the fans keep the source.
+        mine = [ways.late[j] or ways.joint[j] or (ways.alone[j] and not ways.plain[j]) for j in range(k)]
         learns = ctx.needs_input_grad[0]
-        kept = [
-            source if learns and (late[j] or (alone[j] and not plain[j])) else None for j, source in enumerate(sources)
-        ]
-        ctx.save_for_backward(weight, *kept)
+        ctx.save_for_backward(weight, *(source if learns and one else None for source, one in zip(sources, mine)))
         return tuple(kernels.mix(sources, weight))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         refuse_second_derivatives()
         weight, *kept = ctx.saved_tensors
-        k, m = len(ctx.alone), len(grads)
-        none = (None,) * 4
+        ways: Ways = ctx.ways
+        k, m = len(ways.alone), len(grads)
         ran = [i for i, grad in enumerate(grads) if grad is not None]
-        if not ran:
-            return *none, *(None,) * (k + ctx.tickets)
         there = [grad for grad in grads if grad is not None]
-        wanted = [one and needed for one, needed in zip(ctx.alone, ctx.needs_input_grad[4 : 4 + k], strict=True)]
-        result: list[Tensor | None] = [None] * k
-        direct = [j for j in range(k) if wanted[j] and m == 1 and ctx.plain[j]]
-        for j in direct:
-            result[j] = there[0].to(ctx.dtypes[j])
-        columns = [j for j in range(k) if kept[j] is not None or (wanted[j] and j not in direct)]
+        if not ran:
+            return (None,) * len(ctx.needs_input_grad)
+        needed = ctx.needs_input_grad[2 : 2 + k]
+        direct = [ways.alone[j] and m == 1 and ways.plain[j] for j in range(k)]
+        wanted = [(ways.joint[j] or (ways.alone[j] and needed[j])) and not direct[j] for j in range(k)]
+        totals: list[Tensor | None] = [there[0].to(ctx.dtypes[j]) if direct[j] else None for j in range(k)]
+        columns = [j for j in range(k) if wanted[j] or kept[j] is not None]
         learned = None
         if columns:
             whole = len(columns) == k and len(ran) == m
             part = weight if whole else weight[:, ran][:, :, columns]
-            sums, products = kernels.gather(
-                there, [kept[j] for j in columns], part, [wanted[j] and j not in direct for j in columns]
-            )
-            for j, total in zip((j for j in columns if wanted[j] and j not in direct), sums, strict=True):
-                result[j] = total.to(ctx.dtypes[j])
+            sums, products = kernels.gather(there, [kept[j] for j in columns], part, [wanted[j] for j in columns])
+            for j, total in zip((j for j in columns if wanted[j]), sums, strict=True):
+                totals[j] = total.to(ctx.dtypes[j]) if ways.alone[j] else total
             if ctx.needs_input_grad[0]:
-                if whole:
-                    learned = products.to(weight.dtype)
-                else:
-                    learned = torch.zeros_like(weight)
-                    rows = torch.tensor(ran, device=weight.device)[:, None]
-                    learned[:, rows, torch.tensor(columns, device=weight.device)] = products.to(weight.dtype)
-        tickets = [grad for one in ctx.alone if not one for grad in grads]
-        tickets += [weight[:, :, j] for j in range(k) if ctx.late[j]]
-        return learned, None, None, None, *result, *tickets
+                learned = products.to(weight.dtype)
+                if not whole:
+                    rows, places = (torch.tensor(each, device=weight.device) for each in (ran, columns))
+                    full = torch.zeros_like(weight)
+                    full[:, rows[:, None], places] = learned
+                    learned = full
+        tickets: list[Tensor | None] = []
+        for j in range(k):
+            if not ways.alone[j]:
+                tickets += [totals[j]] if ways.joint[j] else grads
+        tickets += [weight[:, :, j] for j in range(k) if ways.late[j]]
+        return learned, None, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
 
 
 def _together(columns: list[Tensor]) -> Tensor:

@@ -11,6 +11,21 @@ def fusible(mix: Mix) -> bool:
     return not (isinstance(weight, Constant) or weight.random or weight.grain.full)
 
 
+def joint(plan: Plan) -> tuple[bool, ...]:
+    """Which mixes work out the gradients of sources that they share with others, all sources in one pass.
+
+    That reads the m output gradients once, and of each source it reads the source, writes a gradient and has it read
+    again; left to the sources, each reads all m. See :class:`graphs.traffic.Traffic`, which counts in the same way.
+    """
+    found = readers(plan)
+    result = []
+    for mix in plan.mixes:
+        shared = sum(len(found.get(value, ())) > 1 for value in mix.reads)
+        m = len(mix.writes)
+        result.append(m + (3 - mix.weight.per_token) * shared < m * shared)
+    return tuple(result)
+
+
 def readers(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
     """For each value the fusible mixes that read it: (mix number, place among its sources)."""
     found: dict[str, list[tuple[int, int]]] = {}
