@@ -12,6 +12,7 @@ from graphs.ops.triton.mix import Weight
 ROWS_EACH = 64  # programs that share the rows of a channel
 SUMS = 96  # products one program of spread keeps; each is a register of every lane
 HELD = 16  # gradients one program of spread holds
+EACH = 16  # elements of a gradient that a lane of gather holds
 
 
 def lanes(view: launch.Rows, vec: int, by_row: bool) -> tuple[int, int, int]:
@@ -52,7 +53,7 @@ def gather(
     found = []
     for n, part in enumerate(parts):
         to = total if n == len(parts) - 1 else sums
-        found.append(_gather(rows[part], x, column[:, part].contiguous(), to, sums if n else None, by_row))
+        found.append(_gather(rows[part], x, column[:, part].contiguous() if by_row else column[0, part], to, sums if n else None, by_row))
     if x is None:
         return total, products
     return total, torch.cat(found, dim=-1).view(products.shape)
@@ -61,34 +62,40 @@ def gather(
 def _gather(
     rows: list[Tensor], source: Tensor | None, weight: Tensor, total: Tensor, before: Tensor | None, by_row: bool
 ) -> Tensor:
-    view = launch.view(total, by_row=by_row)
     vec = launch.vector([*rows, *([] if source is None else [source])])
-    block, across, groups = lanes(view, vec, by_row)
-    partial = torch.empty(view.rows, groups, len(rows), dtype=torch.float32, device=total.device)
-    size = launch.bucket(len(rows))
+    size = total.numel()
+    width = total.shape[-1] if by_row else min(32 * EACH, launch.power(size))
+    count = -(-size // width)
+    span = min(32 * vec, launch.power(width))
+    reps = min(EACH // vec, launch.power(-(-width // span)))
+    block = min(launch.WARPS * 32 * vec * launch.SCALE // span, launch.power(count))
+    across = -(-width // (reps * span))
+    partial = torch.empty(count, across, len(rows), dtype=torch.float32, device=total.device)
+    bucket = launch.bucket(len(rows))
     with launch.on(total):
-        kernels.gather_kernel[(-(-view.rows // block) * groups,)](
-            launch.pointers(rows, size),
+        kernels.gather_kernel[(-(-count // block) * across,)](
+            launch.pointers(rows, bucket),
             total if source is None else source,
             weight,
             total,
             total if before is None else before,
             partial,
-            view.rows,
-            view.width,
+            size,
+            count,
+            width,
             len(rows),
-            groups,
+            across,
             len(rows) if by_row else 0,
-            BUCKET=size,
+            BUCKET=bucket,
+            PLACES=launch.power(bucket),
             ROWS=block,
-            LANES=across,
-            VEC=vec,
+            REPS=reps,
+            SPAN=span,
             DOTS=source is not None,
             CONTINUES=before is not None,
-            WIDE=view.wide,
             num_warps=launch.WARPS,
         )
-    return partial.sum(dim=1)
+    return partial.sum(dim=1) if by_row else partial.sum(dim=(0, 1))
 
 
 def spread(
@@ -111,7 +118,7 @@ def spread(
         return outs, learned
     if w.m > HELD:
         return _one_by_one(grad, states, weight, learned, channels)
-    for part in launch.chunks(w.k, max(1, SUMS // w.m)):
+    for part in launch.chunks(w.k, max(1, (SUMS // 2 if channels else SUMS) // w.m)):
         dots = (_channels if channels else _spread)(rows, states[part], w, w.at(0, part.start), outs[part])
         if channels:
             learned[:, part] = dots
@@ -164,7 +171,7 @@ def _spread(rows: list[Tensor], states: list[Tensor], w: Weight, weight: Tensor,
 def _channels(rows: list[Tensor], states: list[Tensor], w: Weight, weight: Tensor, outs: list[Tensor]) -> Tensor:
     view = launch.view(states[0], by_row=True)
     # A lane keeps every product of each of its channels: 4 channels of a few products, 1 of many.
-    each = 4 if w.m * len(states) <= 16 else 2 if w.m * len(states) <= 48 else 1
+    each = 4 if w.m * len(states) <= 16 else 2 if w.m * len(states) <= 32 else 1
     cols = min(32 * launch.WARPS * each * launch.SCALE, launch.power(view.width))
     groups = min(ROWS_EACH, view.rows)
     partial = torch.empty(groups, w.m, len(states), view.width, dtype=torch.float32, device=rows[0].device)

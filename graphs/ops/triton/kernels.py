@@ -2,8 +2,8 @@
 row of every element.
 
 Lists of tensors arrive as tuples of pointers, and the loops over them are unrolled: the loads of one tile are then
-independent, and enough bytes are on their way. Offsets within a tensor are int64 from the row up; ``WIDE`` makes them
-int64 along a row as well. A lane outside its tensor loads zero, and so does a weight outside its matrix, so that
+independent, and enough bytes are on their way. Offsets are int64 from the row up; ``WIDE`` makes them int64 along a row as
+well. A lane outside its tensor loads zero, and so does a weight outside its matrix, so that
 neither can bring in what was not meant (0 * NaN).
 """
 
@@ -35,6 +35,7 @@ def mixed(
 ):
     """M tiles of fp32 sums. Every source is loaded once; the sums stay in registers."""
     inside = (row < rows)[:, None] & (col < width)[None, :]
+    across = tl.broadcast_to(col[None, :], (ROWS, COLS))  # a tile like the others: no exchange between lanes
     sums = ()
     for i in tl.static_range(M):
         if CONTINUES:
@@ -49,7 +50,7 @@ def mixed(
             if PER_TOKEN:
                 w = tl.load(place + row.to(tl.int64) * w_row, mask=(row < rows) & (j < k), other=0.0)[:, None]
             elif PER_CHANNEL:
-                w = tl.load(place + col, mask=(col < width) & (j < k), other=0.0)[None, :]
+                w = tl.load(place + across, mask=inside & (j < k), other=0.0)
             else:
                 w = tl.load(place, mask=j < k, other=0.0)
             fresh = fresh + (sums[i] + w.to(tl.float32) * x,)  # noqa: RUF005
@@ -112,16 +113,19 @@ def mix_kernel(
         CONTINUES,
     )
     inside = (row < rows)[:, None] & (col < width)[None, :]
+    if NORM:
+        channels = tl.broadcast_to(col[None, :], (ROWS, COLS))
+        learned = tl.load(gain + channels, mask=inside, other=0.0).to(tl.float32)
     for i in tl.static_range(M):
         y = sums[i]
         if NORM:
             scale = tl.rsqrt(tl.sum(y * y, axis=1) / width + eps)
             tl.store(rstd + i * rows + row, scale, mask=row < rows)
-            y = y * scale[:, None] * tl.load(gain + col, mask=col < width, other=0.0).to(tl.float32)[None, :]
+            y = y * scale[:, None] * learned
         tl.store(outs[i] + at, y.to(outs[i].dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=["edges", "rows", "groups"])
+@triton.jit(do_not_specialize=["edges", "rows", "across"])
 def gather_kernel(
     grads,
     source,
@@ -129,60 +133,60 @@ def gather_kernel(
     total,
     before,
     dots,
+    size,
     rows,
     width,
     edges,
-    groups,
+    across,
     w_row,
     BUCKET: tl.constexpr,
+    PLACES: tl.constexpr,
     ROWS: tl.constexpr,
-    LANES: tl.constexpr,
-    VEC: tl.constexpr,
+    REPS: tl.constexpr,
+    SPAN: tl.constexpr,
     DOTS: tl.constexpr,
     CONTINUES: tl.constexpr,
-    WIDE: tl.constexpr,
 ):
     """The weighted sum of the rows of ``grads``, and their products with ``source``.
 
-    ``groups`` programs share a row. Each keeps one partial product per edge and lane (VEC elements of a lane are added
-    on the spot, without talking to others), and adds the lanes up once, at its end: ``dots`` (rows, groups, edges).
+    A warp has one row of REPS spans, as many as its lanes load at once: a product is added up within lanes, then
+    across them, and no warp waits for another. The products of a warp are put in PLACES lanes (a power of two) and
+    stored together at the end: a load would not pass a store. ``dots`` has the shape (rows, across, edges).
     """
-    group = tl.program_id(0) % groups
-    row = (tl.program_id(0) // groups) * ROWS + tl.arange(0, ROWS)
+    start = tl.program_id(0) % across
+    row = (tl.program_id(0) // across) * ROWS + tl.arange(0, ROWS)
     live = row < rows
-    partial = ()
-    for _ in tl.static_range(BUCKET):
-        partial = partial + (tl.zeros((ROWS, LANES), tl.float32),)  # noqa: RUF005
-    place = tl.arange(0, LANES)[:, None] * VEC + tl.arange(0, VEC)[None, :]
-    first = group * (LANES * VEC)
-    step = groups * (LANES * VEC)
-    if WIDE:
-        first = first.to(tl.int64)
-        step = step.to(tl.int64)
-    for start in range(first, width, step):
-        col = start + place
-        inside = live[:, None, None] & (col < width)[None, :, :]
-        at = row.to(tl.int64)[:, None, None] * width + col[None, :, :]
+    place = tl.arange(0, PLACES)[None, :]
+    found = tl.zeros((ROWS, PLACES), tl.float32)
+    ats, insides, added, xs = (), (), (), ()
+    for r in tl.static_range(REPS):
+        col = (start * REPS + r) * SPAN + tl.arange(0, SPAN)[None, :]
+        at = (row.to(tl.int64) * width)[:, None] + col
+        inside = live[:, None] & (col < width) & (at < size)
+        ats, insides = ats + (at,), insides + (inside,)  # noqa: RUF005
         if CONTINUES:
-            added = tl.load(before + at, mask=inside, other=0.0)
+            added = added + (tl.load(before + at, mask=inside, other=0.0),)  # noqa: RUF005
         else:
-            added = tl.zeros((ROWS, LANES, VEC), tl.float32)
+            added = added + (tl.zeros((ROWS, SPAN), tl.float32),)  # noqa: RUF005
         if DOTS:
-            x = tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
+            xs = xs + (tl.load(source + at, mask=inside, other=0.0).to(tl.float32),)  # noqa: RUF005
+    for e in tl.static_range(BUCKET):
+        w = tl.load(weight + row.to(tl.int64) * w_row + e, mask=live & (e < edges), other=0.0).to(tl.float32)
         fresh = ()
-        for e in tl.static_range(BUCKET):
-            g = tl.load(grads[e] + at, mask=inside & (e < edges), other=0.0).to(tl.float32)
-            w = tl.load(weight + row.to(tl.int64) * w_row + e, mask=live & (e < edges), other=0.0).to(tl.float32)
-            added += w[:, None, None] * g
+        product = tl.zeros((ROWS, SPAN), tl.float32)
+        for r in tl.static_range(REPS):
+            g = tl.load(grads[e] + ats[r], mask=insides[r] & (e < edges), other=0.0).to(tl.float32)
+            fresh = fresh + (added[r] + w[:, None] * g,)  # noqa: RUF005
             if DOTS:
-                fresh = fresh + (partial[e] + tl.sum(g * x, axis=2),)  # noqa: RUF005
+                product += g * xs[r]
+        added = fresh
         if DOTS:
-            partial = fresh
-        tl.store(total + at, added.to(total.dtype.element_ty), mask=inside)
+            found = tl.where(place == e, tl.sum(product, axis=1)[:, None], found)
+    for r in tl.static_range(REPS):
+        tl.store(total + ats[r], added[r].to(total.dtype.element_ty), mask=insides[r])
     if DOTS:
-        for e in tl.static_range(BUCKET):
-            to = dots + (row.to(tl.int64) * groups + group) * edges + e
-            tl.store(to, tl.sum(partial[e], axis=1), mask=live & (e < edges))
+        to = dots + ((row.to(tl.int64) * across + start) * edges)[:, None] + place
+        tl.store(to, found, mask=live[:, None] & (place < edges))
 
 
 @triton.jit(do_not_specialize=["rows", "groups"])
@@ -207,7 +211,8 @@ def spread_kernel(
 ):
     """All M gradients of a tile, then source after source: its gradient is written, its M products are kept.
 
-    ``dots`` has the shape (rows, groups, M, K); see :func:`gather_kernel` for the lanes.
+    ``groups`` programs share a row. Each keeps one partial product per pair and lane (VEC elements of a lane are added
+    on the spot, without talking to others), and adds the lanes up once, at its end: ``dots`` (rows, groups, M, K).
     """
     group = tl.program_id(0) % groups
     row = (tl.program_id(0) // groups) * ROWS + tl.arange(0, ROWS)
@@ -320,7 +325,8 @@ def norm_kernel(
 ):
     """Through the RMSNorm of M mixed outputs, which are made again from their sources; ``partial`` (groups, width)."""
     col = tl.arange(0, COLS)
-    scale = tl.load(gain + col, mask=col < width, other=0.0).to(tl.float32)[None, :]
+    channels = tl.broadcast_to(col[None, :], (ROWS, COLS))
+    scale = tl.load(gain + channels, mask=channels < width, other=0.0).to(tl.float32)
     learned = tl.zeros((ROWS, COLS), tl.float32)
     for first in range(tl.program_id(0) * ROWS, rows, groups * ROWS):
         row = first + tl.arange(0, ROWS)

@@ -11,7 +11,8 @@ from graphs.ops.triton import kernels, launch
 from graphs.rule_tensors import MIN_NORM
 
 MOST = 16  # outputs of one launch: their sums stay in registers
-HELD = 32768  # elements of m rows that one program can hold, for a norm
+NARROW = 128  # channels of a tile whose weights are per channel
+HELD = launch.WIDEST  # elements of m rows that one program can hold, for a norm
 
 
 class Weight:
@@ -55,9 +56,9 @@ def mix(
     With the gain ``norm`` (d,) each output is RMS-normalised over the last axis, and the factors ``rstd``
     (m, *tokens) come with it in fp32. Sums are fp32.
 
-    Moves k + m Td. Beyond ``LARGEST`` sources fp32 sums go from launch to launch (2 m fp32 passes each); beyond
-    ``MOST`` outputs the sources are read once for every ``MOST``. A norm over m rows longer than ``HELD`` elements
-    reads the outputs again.
+    Moves k + m Td. Beyond ``LARGEST`` sources fp32 sums go from launch to launch (2 m fp32 passes each). Beyond
+    ``MOST`` outputs, and with a norm beyond rows of ``HELD`` elements together, the sources are read once for each
+    group of outputs.
     """
     dtype = promoted(sources)
     states = launch.checked(sources)
@@ -68,7 +69,8 @@ def mix(
     if gain is not None:
         _check_width(states[0])
     if out.numel():
-        for rows in launch.chunks(w.m, MOST):
+        most = MOST if gain is None else max(1, min(MOST, HELD // launch.power(gain.numel())))
+        for rows in launch.chunks(w.m, most):
             _mix(states, w, rows, out, gain, rstd, eps)
     return out if gain is None else (out, rstd)
 
@@ -84,40 +86,26 @@ def _mix(
     states: list[Tensor], w: Weight, rows: slice, out: Tensor, gain: Tensor | None, rstd: Tensor, eps: float
 ) -> None:
     """Some of the outputs, in as many launches as the sources need."""
-    m = rows.stop - rows.start
-    whole = gain is None or m * launch.power(out.shape[-1]) <= HELD
     ends = list(out[rows].unbind(0))
     parts = launch.chunks(len(states), launch.LARGEST)
-    sums = None
-    if len(parts) > 1 or not whole:
-        sums = torch.empty(m, *out.shape[1:], dtype=torch.float32, device=out.device)
+    between = ends
+    if len(parts) > 1:
+        between = list(torch.empty(len(ends), *out.shape[1:], dtype=torch.float32, device=out.device).unbind(0))
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
-        final = last and whole
-        _launch(
-            states[part],
-            w,
-            w.at(rows.start, part.start),
-            ends if final or sums is None else list(sums.unbind(0)),
-            None if n == 0 or sums is None else list(sums.unbind(0)),
-            gain if final else None,
-            rstd[rows],
-            eps,
-        )
-    if not whole and sums is not None:
-        one = torch.ones(1, 1, device=out.device)
-        for i, row in enumerate(sums.unbind(0)):
-            _launch([row], Weight(one, row, False), one, [ends[i]], None, gain, rstd[rows][i : i + 1], eps)
+        weight = w.at(rows.start, part.start)
+        to = ends if last else between
+        _launch(states[part], w, weight, to, between if n else None, gain if last else None, rstd[rows], eps)
 
 
-def tile(view: launch.Rows, *, whole_rows: bool, heavy: bool) -> tuple[int, int, int]:
+def tile(view: launch.Rows, *, whole_rows: bool, heavy: bool, most: int) -> tuple[int, int, int]:
     """(rows, columns, warps) of a tile. Light programs (few sources, few sums) take two vectors a lane."""
     size = launch.TILE * (1 if heavy else 2) * launch.SCALE
     if whole_rows:
         cols = launch.power(view.width)
         rows = max(1, size // (2 * cols) if not heavy else size // cols)
         return min(rows, launch.power(view.rows)), cols, min(max(rows * cols // (256 * launch.SCALE), launch.WARPS), 32)
-    cols = min(launch.power(view.width), size)
+    cols = min(launch.power(view.width), size, most)
     return min(max(1, size // cols), launch.power(view.rows)), cols, launch.WARPS
 
 
@@ -133,7 +121,9 @@ def _launch(
 ) -> None:
     view = launch.view(states[0], by_row=gain is not None or w.per_token or w.per_channel)
     heavy = len(states) > 4 or len(outs) > 2
-    rows, cols, warps = tile(view, whole_rows=gain is not None, heavy=heavy)
+    # Rows of one tile share its weights per channel: fewer channels, more rows.
+    most = NARROW if w.per_channel else launch.HALF
+    rows, cols, warps = tile(view, whole_rows=gain is not None, heavy=heavy, most=most)
     size = launch.bucket(len(states))
     grid = (-(-view.rows // rows) * -(-view.width // cols),)
     with launch.on(states[0]):

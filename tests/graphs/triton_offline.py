@@ -66,11 +66,22 @@ def measured(name: str, made: Any, grid: Any, options: dict[str, Any]) -> dict[s
         "grid": grid[0],
         "warps": options["num_warps"],
         "registers": number["REG"],
-        "spilled": number["STACK"] + number["LOCAL"],
+        "spilled": spilled(made.asm["ptx"]) if number["STACK"] + number["LOCAL"] else 0,
         "shared": made.metadata.shared,
         "loads of 16 bytes": wide,
+        "shuffles": len(re.findall(r"shfl\.sync", ptx)),
         "barriers": len(re.findall(r"bar\.sync", ptx)),
     }
+
+
+def spilled(ptx: str) -> int:
+    """Bytes of spill stores, by the assembler's own report: a stack frame may have other reasons."""
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(ptx)
+        file.flush()
+        command = [TOOLS / "ptxas", "-v", "--gpu-name=sm_90a", file.name, "-o", "/dev/null"]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return sum(int(count) for count in re.findall(r"(\d+) bytes spill stores", report))
 
 
 def main(only: str) -> None:
@@ -110,7 +121,7 @@ def cases(ops: Any) -> dict[str, Callable[[], Any]]:
     found["mix 5 to 5 per token normed"] = lambda: ops.mix([state] * 5, weight(t, 5, 5), gain)
     found["mix 5 to 5 normed 8192"] = lambda: ops.mix([x(t, 8192)] * 5, weight(5, 5), x(8192))
     for n in (1, 5, 24, 48, 64):
-        found[f"gather {n}"] = lambda n=n: ops.gather([x(1, t, d)] * n, state, weight(n))
+        found[f"gather {n}"] = lambda n=n: ops.gather([x(1, t, d)] * n, state, weight(n), state.dtype)
     found["gather 48 without a source"] = lambda: ops.gather([x(1, t, d)] * 48, None, weight(48))
     found["gather 5 per token"] = lambda: ops.gather([x(5, t, d)], state, weight(t, 5))
     found["gather 48 per token"] = lambda: ops.gather([x(48, t, d)], state, weight(t, 48))
