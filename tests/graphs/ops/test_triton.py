@@ -104,6 +104,7 @@ def test_each_source_is_read_once(monkeypatch):
     assert seen == [9]
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")  # NumPy, in the interpreter
 def test_an_infinite_or_missing_number_stays_in_its_place():
     bad = torch.tensor([[1.0, torch.inf, 2.0], [torch.nan, 1.0, 1.0]], device=numbers(0, 1).device)
     fine = torch.ones_like(bad)
