@@ -87,9 +87,9 @@ def spilled(ptx: str) -> int:
 def main(only: str) -> None:
     driver.set_active(Card())
     from graphs.ops import triton as ops
-    from graphs.ops.triton import kernels
+    from graphs.ops.triton import attend_kernels, kernels
 
-    for module in [kernels]:
+    for module in (kernels, attend_kernels):
         for name, kernel in list(vars(module).items()):
             if name.endswith("_kernel"):
                 setattr(module, name, Compiled(kernel))
@@ -140,6 +140,13 @@ def cases(ops: Any) -> dict[str, Callable[[], Any]]:
             x(m, t, d), [state] * k, weight(m, k), gain, weight(m, t)
         )
     found["norm from 5"] = lambda: ops.norm_backward_from(x(5, t, d), weight(5, t, d), gain, weight(5, t))
+    for k in (2, 9, 48):
+        found[f"attend {k}"] = lambda k=k: ops.attend([state] * k, gain, gain)
+        found[f"attend backward {k}"] = lambda k=k: ops.attend_backward(
+            [state] * k, state, weight(k, d), weight(t, k), weight(t, k), weight(t), weight(t, k)
+        )
+    found["attend 65"] = lambda: ops.attend([state] * 65, gain)
+    found["attend delta"] = lambda: ops.attend_delta(state, state)
     found["one channel"] = lambda: (
         ops.mix([x(7, 1)], weight(7, 1, 1)),
         ops.gather([x(1, 7, 1)], x(7, 1), weight(7, 1)),

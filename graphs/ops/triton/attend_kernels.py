@@ -20,6 +20,7 @@ def attend_kernel(
     stride,
     eps,
     BUCKET: tl.constexpr,
+    PLACES: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
     CONTINUES: tl.constexpr,
@@ -40,13 +41,15 @@ def attend_kernel(
         summed = tl.zeros((ROWS, COLS), tl.float32)
         top = tl.full((ROWS,), float("-inf"), tl.float32)
         total = tl.zeros((ROWS,), tl.float32)
+    place = tl.arange(0, PLACES)[None, :]  # lanes that keep what is stored at the end: a load would not pass a store
+    said = tl.zeros((ROWS, PLACES), tl.float32)
+    scales = tl.zeros((ROWS, PLACES), tl.float32)
     for j in tl.static_range(BUCKET):
         x = tl.load(sources[j] + at, mask=inside & (j < k), other=0.0).to(tl.float32)
         scale = tl.rsqrt(tl.sum(x * x, axis=1) / width + eps)
         logit = tl.sum(x * asked, axis=1) * scale
-        place = row.to(tl.int64) * stride + j
-        tl.store(logits + place, logit, mask=live & (j < k))
-        tl.store(rstd + place, scale, mask=live & (j < k))
+        said = tl.where(place == j, logit[:, None], said)
+        scales = tl.where(place == j, scale[:, None], scales)
         logit = tl.where(j < k, logit, float("-inf"))
         higher = tl.maximum(top, logit)  # finite from the first source on
         shrink = tl.exp(top - higher)
@@ -54,6 +57,9 @@ def attend_kernel(
         summed = summed * shrink[:, None] + share[:, None] * x
         total = total * shrink + share
         top = higher
+    to = (row.to(tl.int64) * stride)[:, None] + place
+    tl.store(logits + to, said, mask=live[:, None] & (place < k))
+    tl.store(rstd + to, scales, mask=live[:, None] & (place < k))
     if FINAL:
         summed = summed / total[:, None]
     tl.store(out + at, summed.to(out.dtype.element_ty), mask=inside)

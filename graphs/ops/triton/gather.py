@@ -53,7 +53,16 @@ def gather(
     found = []
     for n, part in enumerate(parts):
         to = total if n == len(parts) - 1 else sums
-        found.append(_gather(rows[part], x, column[:, part].contiguous() if by_row else column[0, part], to, sums if n else None, by_row))
+        found.append(
+            _gather(
+                rows[part],
+                x,
+                column[:, part].contiguous() if by_row else column[0, part],
+                to,
+                sums if n else None,
+                by_row,
+            )
+        )
     if x is None:
         return total, products
     return total, torch.cat(found, dim=-1).view(products.shape)

@@ -2,9 +2,9 @@
 row of every element.
 
 Lists of tensors arrive as tuples of pointers, and the loops over them are unrolled: the loads of one tile are then
-independent, and enough bytes are on their way. Offsets are int64 from the row up; ``WIDE`` makes them int64 along a row as
-well. A lane outside its tensor loads zero, and so does a weight outside its matrix, so that
-neither can bring in what was not meant (0 * NaN).
+independent, and enough bytes are on their way. Offsets are int64 from the row up; ``WIDE`` makes them int64 along a
+row as well. A lane outside its tensor loads zero, and so does a weight outside its matrix, so that neither can bring
+in what was not meant (0 * NaN).
 """
 
 import triton

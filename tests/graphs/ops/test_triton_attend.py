@@ -26,7 +26,7 @@ def loose(sources, query, gain):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("k", "rows", "dim"), [(1, 1, 8), (5, 37, 72), (3, 123, 256), (10, 7, 1000), (65, 5, 24), (130, 2, 8)]
+    ("k", "rows", "dim"), [(1, 1, 8), (5, 37, 72), (3, 123, 256), (10, 7, 1000), (65, 3, 24), (130, 2, 8)]
 )
 def test_attend(poisoned, k, rows, dim, dtype):
     states, gain = samples(0, k, (rows, dim), (dtype,)), numbers(2, dim)
@@ -41,7 +41,7 @@ def test_attend(poisoned, k, rows, dim, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("consumers", "rows", "dim"), [(1, 1, 8), (3, 37, 72), (2, 123, 256), (65, 3, 24)])
+@pytest.mark.parametrize(("consumers", "rows", "dim"), [(1, 1, 8), (3, 37, 72), (2, 37, 256), (65, 2, 8)])
 def test_its_backward_pass(poisoned, consumers, rows, dim, dtype):
     states = samples(0, 3, (rows, dim), (dtype,))
     queries, gains = numbers(1, consumers, dim) / 3, numbers(2, consumers, dim)

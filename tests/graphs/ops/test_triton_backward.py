@@ -103,7 +103,7 @@ def test_spread_is_within_its_budget(case, m, k, kind):
 @pytest.mark.parametrize("kind", SPREAD)
 @pytest.mark.parametrize("n", [1, 5, 9])
 def test_streams(poisoned, kind, n):
-    check_spread(kind, (0, (37, 72), (torch.bfloat16,), "plain"), n, n)
+    check_spread(kind, (0, (7, 72), (torch.bfloat16,), "plain"), n, n)
 
 
 @pytest.mark.parametrize("kind", SPREAD)
