@@ -14,6 +14,7 @@ from graphs.ops.reference import promoted
 from graphs.ops.triton import attend_kernels, launch
 from graphs.rule_tensors import MIN_NORM
 
+MOST = 24  # sources of one launch: with more, what the compiler loads early no longer fits the registers
 WIDE = 4096  # elements of a tile of the backward pass: rows share the keys
 SHARES = 132  # programs that share the rows of a channel of the keys' gradient
 HELD = 32  # consumers of one launch there, each with two sums a lane
@@ -31,7 +32,7 @@ class Attended(NamedTuple):
 def attend(sources: Sequence[Tensor], query: Tensor, gain: Tensor | None = None, eps: float = MIN_NORM) -> Attended:
     """Sources (*tokens, d), query and gain (d,); the output has the sources' promoted dtype.
 
-    Moves k + 1 Td; beyond ``LARGEST`` sources an fp32 sum goes from launch to launch.
+    Moves k + 1 Td; beyond ``MOST`` sources an fp32 sum goes from launch to launch.
     """
     states = launch.checked(sources)
     shape, k = states[0].shape, len(states)
@@ -40,7 +41,7 @@ def attend(sources: Sequence[Tensor], query: Tensor, gain: Tensor | None = None,
     out = torch.empty(shape, dtype=promoted(states), device=key.device)
     logits, rstd = (torch.empty(*shape[:-1], k, dtype=torch.float32, device=key.device) for _ in range(2))
     top, total = (torch.empty(view.rows, dtype=torch.float32, device=key.device) for _ in range(2))
-    parts = launch.chunks(k, launch.LARGEST)
+    parts = launch.chunks(k, MOST)
     sums = torch.empty(shape, dtype=torch.float32, device=key.device) if len(parts) > 1 else out
     for n, part in enumerate(parts):
         last = n == len(parts) - 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from graphs.errors import CompileError
 from graphs.ops.triton import kernels, launch
 from graphs.ops.triton.mix import Weight
 
@@ -140,7 +141,7 @@ def _one_by_one(
     grad: Tensor, states: list[Tensor], weight: Tensor, learned: Tensor, channels: bool
 ) -> tuple[list[Tensor], Tensor]:
     if channels:
-        raise launch.CompileError(f"weights per channel go to at most {HELD} outputs; got {grad.shape[0]}")
+        raise CompileError(f"weights per channel go to at most {HELD} outputs; got {grad.shape[0]}")
     outs = []
     for j, state in enumerate(states):
         total, learned[..., j] = gather([grad], state, weight[..., j], state.dtype)

@@ -1,5 +1,5 @@
-"""The kernels of mix, gather and spread. Tensors are rows of ``width`` channels; what all tokens share runs flat, as one
-row of every element.
+"""The kernels of mix, gather and spread. Tensors are rows of ``width`` channels; what all tokens share runs flat, as
+one row of every element.
 
 Lists of tensors arrive as tuples of pointers, and the loops over them are unrolled: the loads of one tile are then
 independent, and enough bytes are on their way. Offsets are int64 from the row up; ``WIDE`` makes them int64 along a

@@ -6,6 +6,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from graphs.errors import CompileError
 from graphs.ops.reference import promoted
 from graphs.ops.triton import kernels, launch
 from graphs.rule_tensors import MIN_NORM
@@ -77,9 +78,7 @@ def mix(
 
 def _check_width(state: Tensor) -> None:
     if state.shape[-1] > launch.WIDEST:
-        raise launch.CompileError(
-            f"a fused norm is over at most {launch.WIDEST} channels; the sources have {state.shape[-1]}"
-        )
+        raise CompileError(f"a fused norm is over at most {launch.WIDEST} channels; the sources have {state.shape[-1]}")
 
 
 def _mix(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from graphs.errors import CompileError
 from graphs.ops.triton import kernels, launch
 from graphs.ops.triton.mix import Weight
 
@@ -34,7 +35,7 @@ def norm_backward(
     rows = launch.checked(list(grad.unbind(0)))
     w = Weight(weight, states[0], channels)
     if states[0].shape[-1] > launch.WIDEST:
-        raise launch.CompileError(f"a fused norm is over at most {launch.WIDEST} channels")
+        raise CompileError(f"a fused norm is over at most {launch.WIDEST} channels")
     out = torch.empty(grad.shape, dtype=dtype or grad.dtype, device=grad.device)
     learned = torch.zeros(gain.shape, dtype=torch.float32, device=grad.device)
     if not out.numel():
