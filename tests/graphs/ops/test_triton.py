@@ -112,7 +112,8 @@ def test_an_infinite_or_missing_number_stays_in_its_place():
     assert torch.isfinite(out).tolist() == [[[True, False, True], [False, True, True]]] * 2
     normed, _ = ops.mix([bad, fine, fine], numbers(1, 2, 3), fine[0])
     assert not torch.isfinite(normed).all(-1).any()
-    rows = ops.mix([fine.repeat(3, 1)] * 10, torch.full((1, 10), torch.inf, device=bad.device))
+    # 10 of 12 places are used; the first source stands in the others, and must not count there.
+    rows = ops.mix([fine * torch.inf, *[fine] * 9], torch.ones(1, 10, device=bad.device))
     assert (rows == torch.inf).all()
 
 

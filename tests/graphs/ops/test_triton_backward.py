@@ -169,6 +169,9 @@ def test_a_missing_number_stays_in_its_place():
     assert torch.isnan(dots).tolist() == [False, True, False]
     _, dots = ops.gather([torch.stack([fine, bad, fine])], fine, numbers(0, 2, 3))
     assert torch.isnan(dots).nonzero().tolist() == [[1, 1]]
+    total, dots = ops.gather([torch.stack([fine * torch.inf, *[fine] * 9])], fine, torch.ones(10, device=DEVICE))
+    assert (total == torch.inf).all()  # the first stands in 2 of 12 places, where it must not count
+    assert torch.isinf(dots).tolist() == [True] + [False] * 9
     outs, learned = ops.spread(torch.stack([fine, bad]), [fine, fine], numbers(0, 2, 2))
     assert [torch.isnan(out).nonzero().tolist() for out in outs] == [[[1, 1]]] * 2
     assert torch.isnan(learned).tolist() == [[False, False], [True, True]]
