@@ -98,7 +98,7 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
 
 
 class Ways(NamedTuple):
-    """How the gradient of each source goes back: to itself, as one or as a part to its fan; and what is fixed at one."""
+    """By source: how its gradient goes back (to itself, whole or in parts to its fan), and whether it is added as it is."""
 
     alone: tuple[bool, ...]
     joint: tuple[bool, ...]
@@ -182,7 +182,9 @@ class _Mix(torch.autograd.Function):
         # Of the others the fans keep the source.
         mine = [ways.late[j] or ways.joint[j] or (ways.alone[j] and not ways.plain[j]) for j in range(k)]
         learns = ctx.needs_input_grad[0]
-        ctx.save_for_backward(weight, *(source if learns and one else None for source, one in zip(sources, mine)))
+        ctx.save_for_backward(
+            weight, *(source if learns and one else None for source, one in zip(sources, mine, strict=True))
+        )
         return tuple(kernels.mix(sources, weight))
 
     @staticmethod
