@@ -14,6 +14,7 @@ from graphs.ops import gather, mix
 from graphs.ops.api import transformed
 from graphs.ops.history import History
 from graphs.ops.layout import consumers, layout_of
+from graphs.ops.seam_run import SeamRun, Seams
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
 
@@ -33,6 +34,7 @@ class CompiledModel(nn.Module):
         channel_axis: int,
         impl: str,
         generator: torch.Generator | None = None,
+        recompute: bool | int = False,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -47,6 +49,8 @@ class CompiledModel(nn.Module):
         self._channels_last = tuple(not (mix.static and mix.weight.grain.parts == 1) for mix in plan.mixes)
         self._layout = layout_of(plan) if impl == "fused" else None
         self._consumers = consumers(plan) if impl == "fused" else {}
+        taken = self._layout.reads if self._layout is not None else ()
+        self._seams = Seams(plan, self.weights, taken, recompute) if impl == "fused" else None
 
     def forward(self, x0: Tensor, **kw: Any) -> Tensor:
         """Run the plan on ``x0``; CompileError where its channel axis does not have ``dim`` channels."""
@@ -71,7 +75,7 @@ class CompiledModel(nn.Module):
                 run.write(op.writes, output)
                 del result, output
             else:
-                for value, output in zip(op.writes, run.mix(op, number), strict=True):
+                for value, output in run.mixed(op, number).items():
                     run.write(value, output)
                 number += 1
             for value in step.frees:
@@ -99,7 +103,8 @@ class _Run:
         self.memo: Memo = {}
         self.stem_dtype = x0.dtype
         fused = model.impl == "fused" and not transformed()
-        eager = fused and x0.device.type == "cpu" and type(x0) is Tensor and not torch.compiler.is_compiling()
+        plain = fused and type(x0) is Tensor and not torch.compiler.is_compiling()
+        eager = plain and x0.device.type == "cpu"
         self.layout = model._layout if eager else None
         self.consumers = model._consumers if fused else {}
         self.shares: dict[int, dict[int, gather.Share]] = {}
@@ -108,6 +113,14 @@ class _Run:
             self.history = History(self.layout, x0, [self.weight(number) for number in sorted(mine)])
             self.consumers = {
                 value: tuple((number, j) for number, j in places if number not in mine)
+                for value, places in self.consumers.items()
+            }
+
+        self.seams: SeamRun | None = None
+        if plain and model._seams is not None and model._seams.jobs:
+            self.seams = SeamRun(model._seams, model.weights, model.channel_axis % x0.ndim)
+            self.consumers = {
+                value: tuple((number, j) for number, j in places if number not in model._seams.mixes)
                 for value, places in self.consumers.items()
             }
 
@@ -132,6 +145,12 @@ class _Run:
 
     def free(self, name: str) -> None:
         self.values.pop(name, None)
+
+    def mixed(self, op: Mix, number: int) -> dict[str, Tensor]:
+        """The values that exist once a mix has run."""
+        if self.seams is not None and number in self.seams.seams.mixes:
+            return self.seams.run(number, self.values, op.keys, self.memo)
+        return dict(zip(op.writes, self.mix(op, number), strict=True))
 
     def mix(self, op: Mix, number: int) -> tuple[Tensor, ...]:
         if self.layout is not None and number in self.layout.reads:
