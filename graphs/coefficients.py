@@ -157,7 +157,9 @@ class Coefficients(nn.Module):
                 names.append(rule.name)
             elif isinstance(rule, Generated):
                 generated.append((place, rule))
-                names += [f"{rule.name}_{part}" for part in ("map", "gain", "hidden") if part == "map" or getattr(rule, part)]
+                names += [
+                    f"{rule.name}_{part}" for part in ("map", "gain", "hidden") if part == "map" or getattr(rule, part)
+                ]
         if norm is not None:
             names += [f"{norm.name}_gain", *([f"{norm.name}_bias"] if norm.kind == "layer" else [])]
         return tuple(dict.fromkeys(names)), tuple(generated)

@@ -86,8 +86,8 @@ class _Open:
         self.read = torch.stack([read.reshape(-1, dim).to(wide) for read in now.reads], dim=1)
         self.given = self.write = now.write
         if now.write is not None:
-            axes = now.write.shape[-2:] if now.write.ndim == 2 else (-1, *now.write.shape[-2:])
-            self.write = now.write.to(wide).reshape(axes)
+            write = now.write.to(wide)
+            self.write = write if write.ndim == 2 else write.reshape(len(self.read), *write.shape[-2:])
         self.state = self.read if self.write is None else torch.matmul(self.write, self.read)
         self.rules = Evaluated(job.rules, weights, now.parameters, self.state, record)
         self.width = None if job.seam.width is None else self.rules.weights[0].detach().to(wide)
@@ -172,7 +172,7 @@ class _Seam(torch.autograd.Function):
                 now = now._replace(reads=_joined(job, now.reads, handed[-1], ctx.shape))
             opened = _Open(ctx.weights, now, True)
             into, learned, narrow = _through_width(opened, passed)
-            weighed = [None if grad is None else grad.reshape(-1, *grad.shape[-2:]) for grad in later]
+            weighed = [None if grad is None else grad.reshape(len(opened.state), *grad.shape[-2:]) for grad in later]
             slopes = opened.rules.backward([*narrow, *weighed], into)
             slopes = [added(one, learned.get(name)) for name, one in zip(job.rules.names, slopes, strict=True)]
             write, reads = _through_depth(opened, into, ctx)

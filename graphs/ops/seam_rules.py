@@ -133,7 +133,7 @@ class Projection:
         self.group = group
         rows = taken(state, group.keys)
         self.tokens, streams, channels = rows.shape
-        rows = rows.reshape(-1, channels) if group.each else rows.reshape(self.tokens, -1)
+        rows = rows.reshape(-1, channels) if group.each else rows.flatten(1)
         maps = torch.cat([_map(member.rule, parameters) for member in group.members])
         inner = torch.promote_types(rows.dtype, maps.dtype)
         self.maps = maps.to(inner)
@@ -144,7 +144,11 @@ class Projection:
             self.mean: Tensor | None = None
             self.scale: Tensor | None = None
             if group.norm == "layer":
-                variance, self.mean = torch.var_mean(self.rows, dim=1, correction=0, keepdim=True)
+                # Of no rows torch warns.
+                some = self.rows if len(self.rows) else self.rows.new_zeros(1, channels)
+                variance, self.mean = (
+                    one[: len(self.rows)] for one in torch.var_mean(some, 1, correction=0, keepdim=True)
+                )
                 self.scale = torch.rsqrt(variance + MIN_NORM)
             elif group.norm == "rms":
                 size = torch.linalg.vector_norm(self.rows, dim=1, keepdim=True)
@@ -157,7 +161,7 @@ class Projection:
         """What each member generates: (T, m, k)."""
         each = self.group.each
         result, start = [], 0
-        out = self.out.view(self.tokens, -1, self.out.shape[1]) if each else self.out
+        out = self.out.view(self.tokens, len(self.group.keys), self.out.shape[1]) if each else self.out
         for member in self.group.members:
             m, k = member.rule.outputs
             stop = start + (m if each else m * k)
@@ -176,7 +180,7 @@ class Projection:
             change.addcmul_(self.rows, bend)
             if self.mean is not None:
                 change -= self.mean * bend
-        add_taken(into, self.group.keys, change.view(self.tokens, -1, into.shape[2]))
+        add_taken(into, self.group.keys, change.view(self.tokens, len(self.group.keys), into.shape[2]))
         return straight.t() @ self.rows if self.maps.requires_grad else None
 
 

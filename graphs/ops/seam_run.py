@@ -54,7 +54,11 @@ class SeamRun:
         job = self.seams.jobs[start]
         seam, link = job.seam, job.link
         reads = [values[name].movedim(self.axis, -1) for name in seam.reads]
-        write = None if seam.depth is None else self._write(seam.depth, reads[0], [values[k] for k in keys if k in values], memo)
+        write = (
+            None
+            if seam.depth is None
+            else self._write(seam.depth, reads[0], [values[k] for k in keys if k in values], memo)
+        )
         trail, handle = (), None
         if link.before is not None:
             trail, handle = self.trails.pop(link.before, ()), self.handles.pop(link.before, None)
