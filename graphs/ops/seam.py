@@ -241,7 +241,8 @@ def _through_depth(opened: _Open, into: Tensor, ctx: Any) -> tuple[Tensor | None
 def _outer(left: Tensor, right: Tensor, static: bool) -> Tensor:
     """Inner products over the channels (T, m, k); their sum over the tokens where the weights are ``static``."""
     if static:
-        return torch.tensordot(left, right, dims=([0, 2], [0, 2]))
+        summed: Tensor = torch.tensordot(left, right, dims=([0, 2], [0, 2]))
+        return summed
     return torch.bmm(left, right.transpose(1, 2))
 
 

@@ -132,7 +132,7 @@ class Projection:
     def __init__(self, group: Group, parameters: dict[str, Tensor], state: Tensor) -> None:
         self.group = group
         rows = taken(state, group.keys)
-        self.tokens, streams, channels = rows.shape
+        self.tokens, _, channels = rows.shape
         rows = rows.reshape(-1, channels) if group.each else rows.flatten(1)
         maps = torch.cat([_map(member.rule, parameters) for member in group.members])
         inner = torch.promote_types(rows.dtype, maps.dtype)

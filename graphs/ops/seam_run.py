@@ -59,7 +59,8 @@ class SeamRun:
             if seam.depth is None
             else self._write(seam.depth, reads[0], [values[k] for k in keys if k in values], memo)
         )
-        trail, handle = (), None
+        trail: tuple[Past, ...] = ()
+        handle: Tensor | None = None
         if link.before is not None:
             trail, handle = self.trails.pop(link.before, ()), self.handles.pop(link.before, None)
         if trail and promoted(reads) != promoted([reads[i] for i in link.carried]):

@@ -93,15 +93,15 @@ def seams_of(plan: Plan, taken: Container[int] = ()) -> tuple[Seam, ...]:
         later = tuple(d for d in sorted(depths) if d > n and d not in spoken and _within(mixes[d], state))
         spoken.update(later)
         inside = (*(() if width is None else (width,)), *later)
-        mix = None if width is None else mixes[width]
+        last = None if width is None else mixes[width]
         seams.append(
             Seam(
                 depth,
                 width,
                 state if depth is None else mixes[depth].reads,
                 state,
-                () if mix is None else tuple(map(state.index, mix.reads)),
-                () if mix is None else mix.writes,
+                () if last is None else tuple(map(state.index, last.reads)),
+                () if last is None else last.writes,
                 () if depth is None else _kept(plan, state, width, later),
                 later,
                 tuple(tuple(map(state.index, mixes[i].keys)) for i in inside),
@@ -116,35 +116,31 @@ def links_of(seams: tuple[Seam, ...], recompute: bool | int) -> tuple[Link, ...]
     False keeps every state. True keeps one of every ``sqrt(n L / (n + 2))`` for n streams and L seams, where the sum
     of what is kept and what is rebuilt at a time is least. Source: mHC, arXiv 2512.24880, section 4.3.2.
     """
-    carries: list[tuple[int | None, tuple[int, ...], tuple[int, ...]]] = []
-    for i, seam in enumerate(seams):
-        found = None, (), ()
-        for j in range(i - 1, -1, -1):
-            outputs = seams[j].outputs
-            places = tuple(r for r, value in enumerate(seam.reads) if value in outputs)
-            if places:
-                found = j, places, tuple(outputs.index(seam.reads[r]) for r in places)
-                break
-        carries.append(found)
+    carries = [_carried(seams, i) for i in range(len(seams))]
     longest = sum(before is not None for before, _, _ in carries)
-    places: list[int] = []
-    follower: dict[int, int] = {}
-    for i, (before, carried, _) in enumerate(carries):
+    place: list[int] = []
+    followed: set[int] = set()
+    for before, carried, _ in carries:
         size = recompute
         if recompute is True:
             size = max(1, round(math.sqrt(len(carried) * longest / (len(carried) + 2))))
-        # Several readers of one seam's outputs, or another number of streams, begin a segment of their own.
-        fits = before is not None and before not in follower
-        fits = fits and (places[before] == 0 or len(carries[before][1]) == len(carried))
-        if fits and places[before] + 1 < size:
-            follower[before] = i
-            places.append(places[before] + 1)
-        else:
-            places.append(0)
-    return tuple(
-        Link(place, before, carried, given, i not in follower)
-        for i, (place, (before, carried, given)) in enumerate(zip(places, carries, strict=True))
-    )
+        here = 0
+        # A second reader of one seam's outputs, or another number of streams, begins a segment of its own.
+        alike = before is not None and (place[before] == 0 or len(carries[before][1]) == len(carried))
+        if before is not None and alike and before not in followed and place[before] + 1 < size:
+            followed.add(before)
+            here = place[before] + 1
+        place.append(here)
+    return tuple(Link(place[i], *carry, i not in followed) for i, carry in enumerate(carries))
+
+
+def _carried(seams: tuple[Seam, ...], i: int) -> tuple[int | None, tuple[int, ...], tuple[int, ...]]:
+    """The seam whose outputs seam ``i`` reads, if any; where they are in its reads and in those outputs."""
+    for j in range(i - 1, -1, -1):
+        outputs = seams[j].outputs
+        if places := tuple(r for r, value in enumerate(seams[i].reads) if value in outputs):
+            return j, places, tuple(outputs.index(seams[i].reads[r]) for r in places)
+    return None, (), ()
 
 
 def _able(mix: Mix) -> bool:

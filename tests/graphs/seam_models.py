@@ -4,8 +4,8 @@ import torch
 from fused_models import DIM, both
 
 import graphs
-from graphs import Constant, Mix, Parameter, Topology, families
 from graphs import Block as Step
+from graphs import Constant, Mix, Parameter, Topology, families
 from graphs.topology import Norm
 from graphs.weights import Generated, Grain, Sum, Tanh, Times
 
@@ -13,8 +13,8 @@ from graphs.weights import Generated, Grain, Sum, Tanh, Times
 def hybrid(depth=4, n=2, *, norm=None, write="dynamic", read="dynamic", collapse=True, general=False):
     """Streams by hand: one of both mixes may be static, block inputs may be normalised (the streams go on apart)."""
 
-    def rule(name, m, k, kind, each):
-        start = tuple(tuple((1 + i + 2 * j) / 8 for j in range(k)) for i in range(m))
+    def rule(name, m, sources, kind, each):
+        start = tuple(tuple((1 + i + 2 * j) / 8 for j in range(sources)) for i in range(m))
         if kind == "constant":
             return Constant(start)
         static = Parameter(f"{name}_bias", start)
@@ -22,29 +22,29 @@ def hybrid(depth=4, n=2, *, norm=None, write="dynamic", read="dynamic", collapse
             return static
         keys = tuple(range(n))
         if general:
-            hidden = Generated(f"{name}_deep", (m, k), keys, norm="layer", gain=True, hidden=3, start="normal")
+            hidden = Generated(f"{name}_deep", (m, sources), keys, norm="layer", gain=True, hidden=3, start="normal")
             return Sum((static, Tanh(hidden)))
-        if each and k == n:
-            return Sum((static, Generated(f"{name}_each", (m, k), keys, each=True, norm="rms", gain=True)))
-        free = Generated(f"{name}_free", (m, k), keys[::-1], norm="none")
+        if each and sources == n:
+            return Sum((static, Generated(f"{name}_each", (m, sources), keys, each=True, norm="rms", gain=True)))
+        free = Generated(f"{name}_free", (m, sources), keys[::-1], norm="none")
         return Sum((static, Times(Parameter(f"{name}_scale", ((0.5,),)), free)))
 
     ops = [Mix(("x0",), tuple(f"h0_{s}" for s in range(n)), Parameter("first", ((1,),) * n))]
     state = tuple(f"h0_{s}" for s in range(n))
-    for l in range(1, depth + 1):
-        rms = None if norm is None else Norm(f"norm{l}", norm)
+    for k in range(1, depth + 1):
+        rms = None if norm is None else Norm(f"norm{k}", norm)
         read_keys = state if read == "dynamic" else ()
         if norm is None:
-            names = (f"u{l}", *(f"g{l}_{s}" for s in range(n)))
-            ops.append(Mix(state, names, rule(f"read{l}", n + 1, n, read, True), read_keys))
+            names = (f"u{k}", *(f"g{k}_{s}" for s in range(n)))
+            ops.append(Mix(state, names, rule(f"read{k}", n + 1, n, read, True), read_keys))
             carried = names[1:]
         else:
-            ops.append(Mix(state, (f"u{l}",), rule(f"read{l}", 1, n, read, True), read_keys, rms))
+            ops.append(Mix(state, (f"u{k}",), rule(f"read{k}", 1, n, read, True), read_keys, rms))
             carried = state
-        ops.append(Step(l, (f"u{l}",), f"y{l}"))
-        after = tuple(f"h{l}_{s}" for s in range(n))
+        ops.append(Step(k, (f"u{k}",), f"y{k}"))
+        after = tuple(f"h{k}_{s}" for s in range(n))
         keys = state if write == "dynamic" else ()
-        ops.append(Mix((f"y{l}", *carried), after, rule(f"write{l}", n, n + 1, write, False), keys))
+        ops.append(Mix((f"y{k}", *carried), after, rule(f"write{k}", n, n + 1, write, False), keys))
         state = after
     if not collapse:
         return Topology(tuple(ops), state[-1], depth)
@@ -54,11 +54,11 @@ def hybrid(depth=4, n=2, *, norm=None, write="dynamic", read="dynamic", collapse
 def fractions(depth=3, n=2):
     """Weights per token of part of the channels: not a seam."""
     ops, value = [], "x0"
-    for l in range(1, depth + 1):
-        ops.append(Step(l, (value,), f"y{l}"))
-        seen = Generated(f"w{l}", (1, 2), (0, 1), each=True, grain=Grain(n), start="normal")
-        ops.append(Mix((value, f"y{l}"), (f"h{l}",), Sum((Constant(((1, 1),)), seen)), (value, f"y{l}")))
-        value = f"h{l}"
+    for k in range(1, depth + 1):
+        ops.append(Step(k, (value,), f"y{k}"))
+        seen = Generated(f"w{k}", (1, 2), (0, 1), each=True, grain=Grain(n), start="normal")
+        ops.append(Mix((value, f"y{k}"), (f"h{k}",), Sum((Constant(((1, 1),)), seen)), (value, f"y{k}")))
+        value = f"h{k}"
     return Topology(tuple(ops), value, depth)
 
 

@@ -69,7 +69,7 @@ def test_channels_elsewhere_and_states_that_are_not_contiguous(name, axis, recom
     topology = SEAMS[name]()
     torch.manual_seed(0)
     blocks = [nn.Tanh() for _ in range(topology.depth)]
-    reference, model = pair(topology)
+    _, model = pair(topology)
     got = []
     for impl, extra in (("reference", {}), ("fused", {"recompute": recompute})):
         one = graphs.compile(topology, blocks, dim=DIM, channel_axis=axis, impl=impl, **extra).double()
@@ -461,7 +461,7 @@ def test_nothing_is_alive_after_a_run(recompute):
 def test_errors():
     topology, blocks = families.hyper(2, dynamic=True), [nn.Identity()] * 2
     for recompute in (-1, 1.5, "yes", None):
-        with pytest.raises(CompileError, match="recompute is .*True, False or how many"):
+        with pytest.raises(CompileError, match=r"recompute is .*True, False or how many"):
             graphs.compile(topology, blocks, dim=DIM, impl="fused", recompute=recompute)
     with pytest.raises(CompileError, match="an option of impl='fused'; impl is 'reference'"):
         graphs.compile(topology, blocks, dim=DIM, recompute=True)
