@@ -1,6 +1,9 @@
 """The seams of one model, and of one of its forward passes."""
 
+import importlib.util
+import os
 from collections.abc import Collection, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -9,9 +12,17 @@ from graphs.coefficients import Coefficients, Memo
 from graphs.ops import seam as one_seam
 from graphs.ops.reference import promoted
 from graphs.ops.seam import Call, Job, Past
+from graphs.ops.seam_kinds import recognised
 from graphs.ops.seam_rules import Rules
 from graphs.ops.seams import links_of, seams_of
 from graphs.plan import Plan
+
+
+@cache
+def kernels(device: str) -> bool:
+    """Whether Triton runs here: on a GPU where it is installed, elsewhere where it interprets its kernels."""
+    here = device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+    return here and importlib.util.find_spec("triton") is not None
 
 
 class Seams:
@@ -28,6 +39,11 @@ class Seams:
         self.jobs = tuple(
             Job(seam, link, Rules(weights, seam), norm, given.get(i, ()))
             for i, (seam, link, norm) in enumerate(zip(seams, links, norms, strict=True))
+        )
+        # One kernel call for those whose rules the kernels know and that keep their own state.
+        self.known = tuple(
+            recognised(plan, seam, link) if not link.place and link.last else None
+            for seam, link in zip(seams, links, strict=True)
         )
         self.starts: dict[int, int] = {}
         self.mixes: set[int] = set()
@@ -59,6 +75,14 @@ class SeamRun:
             if seam.depth is None
             else self._write(seam.depth, reads[0], [values[k] for k in keys if k in values], memo)
         )
+        known = self.seams.known[start]
+        if known is not None and write is not None and kernels(write.device.type):
+            from graphs.ops.triton import seam as fused
+
+            if fused.takes(known, self.weights, write, reads):
+                *results, after = fused.run(known, self.weights, write, reads)
+                self.written[seam.later[0]] = after
+                return {name: one.movedim(-1, self.axis) for name, one in zip(seam.outputs, results, strict=True)}
         trail: tuple[Past, ...] = ()
         handle: Tensor | None = None
         if link.before is not None:

@@ -41,11 +41,11 @@ def seam_backward(
                 given = tl.load(grad_input + tokens[:, None] * D + columns[None, :], here, 0.0)
             else:
                 given = tl.load(grad_streams + (tokens[:, None] * N + (i - 1)) * D + columns[None, :], here, 0.0)
-            inner = tl.sum(x * given.to(tl.float32)[:, None, :], 2)
+            dots = tl.sum(x * given.to(tl.float32)[:, None, :], 2)
             if EACH:
-                grad += tl.where(row == i, inner[:, :, None], 0.0)
+                grad += tl.where(row == i, dots[:, :, None], 0.0)
             else:
-                grad += tl.where(row == i, inner[:, None, :], 0.0)
+                grad += tl.where(row == i, dots[:, None, :], 0.0)
 
     first = tl.arange(0, P)
     second = tl.arange(0, Q)
@@ -108,11 +108,11 @@ def seam_backward(
             weight = tl.load(write + tokens[:, None] * per_token + stream[None, :] * (N + 1) + j, used, 0.0)
             out = tl.sum(weight[:, :, None] * into, 1)
             tl.store(target + columns[None, :], out.to(target.dtype.element_ty), here)
-            inner = tl.sum(into * held[:, None, :], 2)
+            dots = tl.sum(into * held[:, None, :], 2)
             if j == 0:
-                of_y += inner
+                of_y += dots
             else:
-                slopes += tl.where(column[None, None, :] == j - 1, inner[:, :, None], 0.0)
+                slopes += tl.where(column[None, None, :] == j - 1, dots[:, :, None], 0.0)
     place = to_write + tokens[:, None] * (N * (N + 1)) + stream[None, :] * (N + 1)
     tl.store(place, of_y, used)
     tl.store(place[:, :, None] + 1 + column[None, None, :], slopes, used[:, :, None] & (column < N)[None, None, :])

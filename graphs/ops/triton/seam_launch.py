@@ -91,7 +91,7 @@ def forward(
         seam_forward[(triton.cdiv(tokens, TOKENS),)](
             y, g, write, _per_token(write), maps, base, gain, fixed, maps,
             result.block_input, result.streams, result.width, result.later, result.raw, result.scale, result.mean,
-            tokens, D=dim, ITERATIONS=kind.iterations, **_constants(kind, y), num_warps=4,
+            tokens, D=dim, ITERATIONS=kind.iterations, **_constants(kind, y), num_warps=8,
         )  # fmt: skip
     return result
 
@@ -124,7 +124,7 @@ def backward(
         seam_backward[(programs,)](
             y, g, write, _per_token(write), maps, base, gain, history, kept.width, kept.raw, kept.scale, kept.mean,
             grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_raw, bases, gains,
-            tokens, D=dim, ITERATIONS=kind.iterations, **constants, num_warps=4,
+            tokens, D=dim, ITERATIONS=kind.iterations, **constants, num_warps=8,
         )  # fmt: skip
     slope = None
     if learn:
@@ -135,7 +135,7 @@ def backward(
             names = ("N", "NP", "RP", "EACH", "BT", "BD", "PRECISION")
             seam_maps[(triton.cdiv(dim, constants["BD"]), parts)](
                 y, g, write, _per_token(write), to_raw, pieces, tokens, chunk, D=dim,
-                **{name: constants[name] for name in names}, num_warps=4,
+                **{name: constants[name] for name in names}, num_warps=8,
             )  # fmt: skip
         else:
             pieces.zero_()
@@ -168,8 +168,8 @@ def _constants(kind: Kind, like: Tensor) -> dict[str, Any]:
         "EACH": kind.each,
         "LAYER": kind.layer,
         "BT": TOKENS,
-        # A tile of 64 channels of 4 streams for 16 tokens is 32 registers a thread.
-        "BD": 64 if kind.padded == 4 else 32,
+        # Of 32, 64 and 128 channels, those whose tiles compile without spilling (or nearly) and fit in shared memory.
+        "BD": 32 if kind.padded == 4 else 16,
         # tf32 keeps more digits than a state that was rounded to 16 bits has.
         "PRECISION": "ieee" if exact else "tf32",
     }
