@@ -172,7 +172,9 @@ def _entries(rule: Weight) -> Grid:
             grid = [[Entry()] * k for _ in range(m)]
             for term in terms:
                 inner = _entries(term)
-                grid = [[_add(one, two) for one, two in zip(*both, strict=True)] for both in zip(grid, inner, strict=True)]
+                grid = [
+                    [_add(one, two) for one, two in zip(*both, strict=True)] for both in zip(grid, inner, strict=True)
+                ]
             return grid
         case Times(left=Parameter() as left, right=right) if left.shape == (1, 1):
             return [[_scaled(entry, _entries(left)[0][0]) for entry in row] for row in _entries(right)]
@@ -193,7 +195,11 @@ def _add(one: Entry, two: Entry) -> Entry:
     if twice or one.bend or two.bend:
         raise Unknown
     return Entry(
-        one.fixed + two.fixed, one.learned or two.learned, one.gain or two.gain, one.seen or two.seen, one.tanh or two.tanh
+        one.fixed + two.fixed,
+        one.learned or two.learned,
+        one.gain or two.gain,
+        one.seen or two.seen,
+        one.tanh or two.tanh,
     )
 
 

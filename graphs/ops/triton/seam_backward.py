@@ -58,9 +58,7 @@ def seam_backward(
     static, gains = tl.load(base + flat), tl.load(gain + flat)
     weights, inner = weights_of(logits, static, gains, history, tokens, live, ITERATIONS, N, P, Q, KIND, True)
     tl.debug_barrier()  # the history is read back by other threads than wrote it
-    slope, at_base = weights_back(
-        grad, weights, inner, static, gains, history, tokens, live, ITERATIONS, N, P, Q, KIND
-    )
+    slope, at_base = weights_back(grad, weights, inner, static, gains, history, tokens, live, ITERATIONS, N, P, Q, KIND)
     at_gain = at_base * (logits if KIND == "mhc" else inner)
     part = tl.program_id(0) * (P * Q) + flat
     tl.store(to_base + part, tl.sum(tl.where(live[:, None, None], at_base, 0.0), 0))

@@ -13,6 +13,7 @@ from graphs.ops.triton.seam_tiles import HISTORY
 
 MAX_STREAMS = 8
 TOKENS = 16  # a program's tokens: tensor cores take no fewer, and their rows stay in the second-level cache
+WARPS = 8
 PARTS = 16  # of the tokens, in the sum of the maps' slope
 
 
@@ -33,12 +34,12 @@ class Kind(NamedTuple):
 
     @property
     def padded(self) -> int:
-        return max(4, triton.next_power_of_2(self.streams))
+        return max(4, 1 << (self.streams - 1).bit_length())
 
     @property
     def rows(self) -> int:
         """Rows of slots; a matrix product takes at least 16 maps."""
-        return max(16 if self.each else 4, triton.next_power_of_2(self.streams + 2))
+        return max(16 if self.each else 4, 1 << (self.streams + 1).bit_length())
 
     @property
     def slots(self) -> tuple[int, int]:
@@ -77,21 +78,20 @@ def forward(
     """
     (tokens, dim), n = y.shape, kind.checked().streams
     p, q = kind.slots
-    full = {"dtype": torch.float32, "device": y.device}
     result = Forward(
         torch.empty_like(y),
         torch.empty_like(g),
-        torch.empty(tokens, n, n + 1, **full),
-        torch.empty(tokens, n + 1, n, **full),
-        torch.empty(tokens, p, q, **full),
-        torch.empty(tokens, kind.padded, **full),
-        torch.empty(tokens if kind.layer else 0, kind.padded, **full),
+        _new(y, tokens, n, n + 1),
+        _new(y, tokens, n + 1, n),
+        _new(y, tokens, p, q),
+        _new(y, tokens, kind.padded),
+        _new(y, tokens if kind.layer else 0, kind.padded),
     )
     if tokens:
         seam_forward[(triton.cdiv(tokens, TOKENS),)](
             y, g, write, _per_token(write), maps, base, gain, fixed, maps,
             result.block_input, result.streams, result.width, result.later, result.raw, result.scale, result.mean,
-            tokens, D=dim, ITERATIONS=kind.iterations, **_constants(kind, y), num_warps=8,
+            tokens, D=dim, ITERATIONS=kind.iterations, **_constants(kind, y), num_warps=WARPS,
         )  # fmt: skip
     return result
 
@@ -112,30 +112,29 @@ def backward(
     """The slopes at all that :func:`forward` took; at the maps only where they ``learn``."""
     (tokens, dim), n = y.shape, kind.streams
     p, q = kind.slots
-    full = {"dtype": torch.float32, "device": y.device}
     programs = triton.cdiv(tokens, TOKENS)
-    to_raw = torch.empty(tokens, p, q, **full)
-    bases, gains = torch.empty(2, programs, p, q, **full)
-    to_write = torch.empty(tokens, n, n + 1, **full)
+    to_raw = _new(y, tokens, p, q)
+    bases, gains = _new(y, 2, programs, p, q)
+    to_write = _new(y, tokens, n, n + 1)
     to_y, to_g = torch.empty_like(y), torch.empty_like(g)
     constants = _constants(kind, y)
     if tokens:
-        history = torch.empty(tokens * kind.iterations * HISTORY.value if kind.name == "mhc" else 1, **full)
+        history = _new(y, tokens * kind.iterations * HISTORY.value if kind.name == "mhc" else 1)
         seam_backward[(programs,)](
             y, g, write, _per_token(write), maps, base, gain, history, kept.width, kept.raw, kept.scale, kept.mean,
             grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_raw, bases, gains,
-            tokens, D=dim, ITERATIONS=kind.iterations, **constants, num_warps=8,
+            tokens, D=dim, ITERATIONS=kind.iterations, **constants, num_warps=WARPS,
         )  # fmt: skip
     slope = None
     if learn:
         parts = min(PARTS, max(programs, 1))
         chunk = triton.cdiv(programs, parts) * TOKENS
-        pieces = torch.empty(parts, *maps.shape, **full)
+        pieces = _new(y, parts, *maps.shape)
         if tokens:
             names = ("N", "NP", "RP", "EACH", "BT", "BD", "PRECISION")
             seam_maps[(triton.cdiv(dim, constants["BD"]), parts)](
                 y, g, write, _per_token(write), to_raw, pieces, tokens, chunk, D=dim,
-                **{name: constants[name] for name in names}, num_warps=8,
+                **{name: constants[name] for name in names}, num_warps=WARPS,
             )  # fmt: skip
         else:
             pieces.zero_()
@@ -149,6 +148,10 @@ def centred(maps: Tensor) -> Tensor:
 
 
 _centred = centred  # its own slope
+
+
+def _new(like: Tensor, *size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.float32, device=like.device)
 
 
 def _per_token(write: Tensor) -> int:

@@ -12,7 +12,9 @@ import triton.language as tl
 
 
 @triton.jit
-def state_tile(y, g, write, per_token, tokens, live, columns, inside, D: tl.constexpr, N: tl.constexpr, NP: tl.constexpr):
+def state_tile(
+    y, g, write, per_token, tokens, live, columns, inside, D: tl.constexpr, N: tl.constexpr, NP: tl.constexpr
+):
     """``X = write . (y, g)`` (BT, NP, BD) in fp32; ``write`` (T, n, n + 1), or static where ``per_token`` is zero."""
     streams = tl.arange(0, NP)
     here = live[:, None] & inside[None, :]
@@ -27,7 +29,16 @@ def state_tile(y, g, write, per_token, tokens, live, columns, inside, D: tl.cons
 
 
 @triton.jit
-def map_tile(maps, start, D: tl.constexpr, N: tl.constexpr, NP: tl.constexpr, BD: tl.constexpr, RP: tl.constexpr, EACH: tl.constexpr):
+def map_tile(
+    maps,
+    start,
+    D: tl.constexpr,
+    N: tl.constexpr,
+    NP: tl.constexpr,
+    BD: tl.constexpr,
+    RP: tl.constexpr,
+    EACH: tl.constexpr,
+):
     """The maps (RP, d), or (RP, n d), at some channels: (BD, RP), or (NP BD, RP) for the streams side by side."""
     slot = tl.arange(0, RP)
     if EACH:
@@ -157,8 +168,7 @@ def weights_back(
     grad, weights, inner, base, gain, history, tokens, live, ITERATIONS: tl.constexpr,
     N: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, KIND: tl.constexpr,
 ):  # fmt: skip
-    """From ``grad`` at the weights: the slopes at the normalised logits over ``gain``, at ``base``, and the factor
-    whose product with it is the slope at ``gain`` (None: the logits themselves)."""
+    """From ``grad`` at the weights: the slope at the normalised logits divided by ``gain``, and that at ``base``."""
     if KIND == "mhc":
         row, source = slots(P, Q, False)
         on = (row >= 1) & (row <= N) & (source < N)
