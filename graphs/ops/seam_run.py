@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Collection, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class Seams:
             recognised(plan, seam, link) if not link.place and link.last else None
             for seam, link in zip(seams, links, strict=True)
         )
+        self.slots: dict[tuple[int, torch.device], Any] = {}  # of the kernels, by seam and device
         self.starts: dict[int, int] = {}
         self.mixes: set[int] = set()
         for i, seam in enumerate(seams):
@@ -79,8 +81,12 @@ class SeamRun:
         if known is not None and write is not None and kernels(write.device.type):
             from graphs.ops.triton import seam as fused
 
-            if fused.takes(known, self.weights, write, reads):
-                *results, after = fused.run(known, self.weights, write, reads)
+            place = start, write.device
+            if place not in self.seams.slots:
+                self.seams.slots[place] = fused.Slots(known, self.weights, write.device)
+            slots = self.seams.slots[place]
+            if slots.takes(self.weights, write, reads):
+                *results, after = fused.run(slots, self.weights, write, reads)
                 self.written[seam.later[0]] = after
                 return {name: one.movedim(-1, self.axis) for name, one in zip(seam.outputs, results, strict=True)}
         trail: tuple[Past, ...] = ()

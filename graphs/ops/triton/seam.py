@@ -14,60 +14,73 @@ from graphs.ops.triton.seam_launch import Forward, Kind, backward, centred, forw
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
-def takes(known: Recognised, weights: Coefficients, write: Tensor, reads: Sequence[Tensor]) -> bool:
-    """Whether the kernels are for tensors of these dtypes: streams of one, of at most 32 bits, and fp32 weights."""
-    named = {slot.map[0] for row in known.slots for slot in row}
-    wide = all(getattr(weights, name).dtype is torch.float32 for name in named)
-    return wide and write.dtype is torch.float32 and reads[0].dtype in DTYPES and len({r.dtype for r in reads}) == 1
+class Slots:
+    """The rules of one seam as the kernels take them, on one device; kept, because indices would be copied to it."""
+
+    def __init__(self, known: Recognised, weights: Coefficients, device: torch.device) -> None:
+        self.kind = kind = Kind(known.name, known.streams, known.layer, known.iterations)
+        p, q = kind.slots
+        learned: list[list[At | None]] = [[None] * q for _ in range(p)]
+        gains: list[list[At | None]] = [[None] * q for _ in range(p)]
+        fixed, free = ([[0.0] * q for _ in range(p)] for _ in range(2))
+        rows: list[At | None] = [None] * kind.maps
+        for i, row in enumerate(known.slots):
+            for j, slot in enumerate(row):
+                a, b = (j, i) if kind.each else (i, j)
+                learned[a][b], gains[a][b], fixed[a][b] = slot.learned, slot.gain, slot.fixed
+                free[a][b] = float(slot.gain is None)
+                rows[i if kind.each else i * q + j] = slot.map
+        self.maps = _Picked([rows], weights, device, True)
+        self.learned = _Picked(learned, weights, device)
+        self.gains = _Picked(gains, weights, device)
+        self.fixed, self.free, self.later = (
+            torch.tensor(rows, dtype=torch.float32, device=device) for rows in (fixed, free, known.later)
+        )
+
+    def takes(self, weights: Coefficients, write: Tensor, reads: Sequence[Tensor]) -> bool:
+        """Whether the kernels are for such dtypes: streams of one, of at most 32 bits, and fp32 weights."""
+        wide = all(getattr(weights, name).dtype is torch.float32 for name in self.maps.names)
+        return wide and write.dtype is torch.float32 and reads[0].dtype in DTYPES and len({r.dtype for r in reads}) == 1
+
+    def static(self, weights: Coefficients) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps, base and gain: small, so autograd takes their slopes back to the parameters."""
+        maps = self.maps.of(weights)[0]
+        base, gain = self.learned.of(weights) + self.fixed, self.gains.of(weights) + self.free
+        return centred(maps) if self.kind.layer else maps, base, gain
 
 
-def run(known: Recognised, weights: Coefficients, write: Tensor, reads: Sequence[Tensor]) -> tuple[Tensor, ...]:
+class _Picked:
+    """Numbers of parameters by place, or with ``whole`` rows of them; zero where there is none."""
+
+    def __init__(
+        self, places: Sequence[Sequence[At | None]], weights: Coefficients, device: torch.device, whole: bool = False
+    ) -> None:
+        self.names = list(dict.fromkeys(at[0] for row in places for at in row if at is not None))
+        self.whole = whole
+        begins, end = {}, 0
+        for name in self.names:
+            begins[name] = end
+            parameter: Tensor = getattr(weights, name)
+            end += len(parameter) if whole else parameter.numel()
+        index = [[end if at is None else begins[at[0]] + at[1] for at in row] for row in places]
+        self.index = torch.tensor(index, device=device)
+
+    def of(self, weights: Coefficients) -> Tensor:
+        if not self.names:
+            return torch.zeros(self.index.shape, device=self.index.device)
+        parts: list[Tensor] = [getattr(weights, name) for name in self.names]
+        parts = parts if self.whole else [part.flatten() for part in parts]
+        return torch.cat([*parts, parts[0].new_zeros(1, *parts[0].shape[1:])])[self.index]
+
+
+def run(slots: Slots, weights: Coefficients, write: Tensor, reads: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The block's input, the n streams, and the later mix's weights (..., n, n + 1).
 
     ``reads`` are a block's output and n streams of one shape (..., d), ``write`` is (n, n + 1) or (..., n, n + 1).
     """
-    kind = Kind(known.name, known.streams, known.layer, known.iterations)
-    maps, base, gain = _laid_out(kind, known, weights)
-    fixed = torch.tensor(known.later, dtype=torch.float32, device=maps.device)
-    results: tuple[Tensor, ...] = _Seam.apply(kind, fixed, write, maps, base, gain, *reads)  # type: ignore[no-untyped-call]
+    arguments = slots.kind, slots.later, write, *slots.static(weights), *reads
+    results: tuple[Tensor, ...] = _Seam.apply(*arguments)  # type: ignore[no-untyped-call]
     return results
-
-
-def _laid_out(kind: Kind, known: Recognised, weights: Coefficients) -> tuple[Tensor, Tensor, Tensor]:
-    """Maps by slot, and the static numbers of the slots (P, Q): small, and autograd takes their slopes back."""
-    p, q = kind.slots
-    empty = [[None] * q for _ in range(p)]
-    learned: list[list[At | None]] = [list(row) for row in empty]
-    gains: list[list[At | None]] = [list(row) for row in empty]
-    fixed, free = [[0.0] * q for _ in range(p)], [[0.0] * q for _ in range(p)]
-    rows: list[At | None] = [None] * kind.maps
-    for i, row in enumerate(known.slots):
-        for j, slot in enumerate(row):
-            a, b = (j, i) if kind.each else (i, j)
-            learned[a][b], gains[a][b], fixed[a][b] = slot.learned, slot.gain, slot.fixed
-            free[a][b] = float(slot.gain is None)
-            rows[i if kind.each else i * q + j] = slot.map
-    maps = _picked(weights, [rows], True)[0]
-    base = _picked(weights, learned, False)
-    gain = _picked(weights, gains, False)
-    base = base + base.new_tensor(fixed)
-    gain = gain + gain.new_tensor(free)
-    return centred(maps) if kind.layer else maps, base, gain
-
-
-def _picked(weights: Coefficients, places: Sequence[Sequence[At | None]], whole_rows: bool) -> Tensor:
-    """Numbers (or rows) of parameters by place, zero where there is none."""
-    names = list(dict.fromkeys(at[0] for row in places for at in row if at is not None))
-    parts = [getattr(weights, name) if whole_rows else getattr(weights, name).flatten() for name in names]
-    start, begins = 0, {}
-    for name, part in zip(names, parts, strict=True):
-        begins[name] = start
-        start += len(part)
-    if not parts:
-        return torch.zeros(len(places), len(places[0]), device=next(weights.parameters()).device)
-    together = torch.cat([*parts, parts[0].new_zeros(1, *parts[0].shape[1:])]).float()
-    index = [[start if at is None else begins[at[0]] + at[1] for at in row] for row in places]
-    return together[torch.tensor(index, device=together.device)]
 
 
 class _Seam(torch.autograd.Function):
