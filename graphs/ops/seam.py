@@ -233,7 +233,7 @@ def _through_depth(opened: _Open, into: Tensor, ctx: Any) -> tuple[Tensor | None
         elif opened.write is None:
             reads.append(into[:, i].to(dtype).contiguous().view(ctx.shape))
         else:
-            column = opened.write[..., i : i + 1].transpose(-1, -2)
+            column = opened.write[..., i : i + 1].transpose(-1, -2).contiguous()  # else torch goes token by token
             reads.append(torch.matmul(column, into).to(dtype).view(ctx.shape))
     return slope, reads
 
