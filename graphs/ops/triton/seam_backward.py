@@ -95,7 +95,6 @@ def seam_backward(
                 given = tl.load(grad_streams + (tokens[:, None] * N + (i - 1)) * D + columns[None, :], here, 0.0)
             weight = tl.load(width + tokens[:, None] * ((N + 1) * N) + i * N + stream[None, :], used, 0.0)
             into += weight[:, :, None] * given.to(tl.float32)[:, None, :]
-        into = tl.where(inside[None, None, :], into, 0.0)
         for j in tl.static_range(N + 1):
             if j == 0:
                 place, target = y + tokens[:, None] * D, to_y + tokens[:, None] * D
