@@ -11,6 +11,7 @@ from graphs import rule_tensors
 from graphs.errors import CompileError, TopologyError
 from graphs.ops.reference import without_autocast
 from graphs.plan import Plan
+from graphs.topology import Norm
 from graphs.weights import (
     GROUPS,
     Bernoulli,
@@ -143,20 +144,33 @@ class Coefficients(nn.Module):
                 kept[place] = self._tensor(self._rules[place], place, parts, keys)
         return mine[place] if place in mine else memo[place]
 
+    def uses(self, number: int) -> tuple[tuple[str, ...], tuple[tuple[int, Generated], ...]]:
+        """What the plan's mix ``number`` uses: names of parameters, and its generated rules with their places.
+
+        A ``memo`` that has a tensor at such a place is taken at its word: the rule is not worked out from the keys.
+        """
+        program, norm = self._programs[number], self._norms[number]
+        names, generated = [], []
+        for place in program if isinstance(program, _Program) else ():
+            rule = self._rules[place]
+            if isinstance(rule, Parameter):
+                names.append(rule.name)
+            elif isinstance(rule, Generated):
+                generated.append((place, rule))
+                names += [
+                    f"{rule.name}_{part}" for part in ("map", "gain", "hidden") if part == "map" or getattr(rule, part)
+                ]
+        if norm is not None:
+            names += [f"{norm.name}_gain", *([f"{norm.name}_bias"] if norm.kind == "layer" else [])]
+        return tuple(dict.fromkeys(names)), tuple(generated)
+
     def norm(self, number: int, value: Tensor) -> Tensor:
         """The output of mix ``number`` normalised over its last axis, if it has a norm."""
         rule = self._norms[number]
         if rule is None:
             return value
-        gain: Tensor = getattr(self, f"{rule.name}_gain")
-        wide = torch.promote_types(value.dtype, gain.dtype)
-        with without_autocast(value):
-            if rule.kind == "layer":
-                bias: Tensor = getattr(self, f"{rule.name}_bias")
-                result = nn.functional.layer_norm(value.to(wide), (self.dim,), gain.to(wide), bias.to(wide))
-            else:
-                result = nn.functional.rms_norm(value.to(wide), (self.dim,), gain.to(wide), rule_tensors.MIN_NORM)
-        return result.to(value.dtype)
+        bias: Tensor | None = getattr(self, f"{rule.name}_bias") if rule.kind == "layer" else None
+        return normalised(rule, value, getattr(self, f"{rule.name}_gain"), bias)
 
     def _tensor(self, rule: Weight, place: int, parts: list[Tensor], keys: Sequence[Tensor]) -> Tensor:
         match rule:
@@ -233,6 +247,17 @@ class Coefficients(nn.Module):
                 rows = (full if rule.grain == Grain() else full.mean(dim=-1)).tolist()
                 result[name] = tuple(map(tuple, rows))
         return result
+
+
+def normalised(rule: Norm, value: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
+    """A mix's norm over the last axis, taken in fp32 at least."""
+    wide = torch.promote_types(value.dtype, gain.dtype)
+    with without_autocast(value):
+        if bias is not None:
+            result = nn.functional.layer_norm(value.to(wide), gain.shape, gain.to(wide), bias.to(wide))
+        else:
+            result = nn.functional.rms_norm(value.to(wide), gain.shape, gain.to(wide), rule_tensors.MIN_NORM)
+    return result.to(value.dtype)
 
 
 def _entry_axes(grain: Grain) -> int:

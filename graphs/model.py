@@ -13,6 +13,7 @@ from graphs.matrix import connection_matrix
 from graphs.ops import gather, mix
 from graphs.ops.api import in_full, transformed
 from graphs.ops.readers import joint, readers
+from graphs.ops.seam_run import SeamRun, Seams
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
 
@@ -32,6 +33,7 @@ class CompiledModel(nn.Module):
         channel_axis: int,
         impl: str,
         generator: torch.Generator | None = None,
+        recompute: bool | int = False,
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -44,6 +46,7 @@ class CompiledModel(nn.Module):
         self._grains = tuple(mix.weight.grain for mix in plan.mixes)
         # Weights that are the same number for all channels do not mind where the channels are.
         self._channels_last = tuple(not (mix.static and mix.weight.grain.parts == 1) for mix in plan.mixes)
+        self._seams = Seams(plan, self.weights, recompute) if impl == "fused" else None
         self._readers = readers(plan) if impl == "fused" else {}
         self._joint = joint(plan) if impl == "fused" else ()
         self._plain = tuple(_plain(mix) for mix in plan.mixes)
@@ -71,7 +74,7 @@ class CompiledModel(nn.Module):
                 run.write(op.writes, output)
                 del result, output
             else:
-                for value, output in zip(op.writes, run.mix(op, number), strict=True):
+                for value, output in run.mixed(op, number).items():
                     run.write(value, output)
                 number += 1
             for value in step.frees:
@@ -102,14 +105,21 @@ class _Run:
         self.values: dict[str, Tensor] = {}
         self.memo: Memo = {}
         self.stem_dtype = x0.dtype
-        self.last = model.channel_axis % x0.ndim == x0.ndim - 1
-        self.readers = model._readers if model.impl == "fused" and not transformed() else {}
+        fused = model.impl == "fused" and not transformed()
+        self.readers = model._readers if fused else {}
         self.shares: dict[int, dict[int, gather.Share]] = {}
+        self.seams: SeamRun | None = None
+        eager = type(x0) is Tensor and not torch.compiler.is_compiling()
+        if fused and eager and model._seams is not None and model._seams.jobs:
+            self.seams = SeamRun(model._seams, model.weights, model.channel_axis % x0.ndim)
+        self.elsewhere = set() if self.seams is None else self.seams.seams.mixes
+        if model.channel_axis % x0.ndim != x0.ndim - 1:
+            self.elsewhere = self.elsewhere | {n for n, last in enumerate(model._channels_last) if last}
 
     def write(self, name: str, value: Tensor) -> None:
         """A value exists: its shares go to the mixes that will read it."""
         self.values[name] = value
-        places = [place for place in self.readers.get(name, ()) if self.last or not self.model._channels_last[place[0]]]
+        places = [place for place in self.readers.get(name, ()) if place[0] not in self.elsewhere]
         if len(places) == 1:
             number, j = places[0]
             self.shares.setdefault(number, {})[j] = gather.Share(value)
@@ -121,6 +131,12 @@ class _Run:
 
     def free(self, name: str) -> None:
         self.values.pop(name, None)
+
+    def mixed(self, op: Mix, number: int) -> dict[str, Tensor]:
+        """The values that exist once a mix has run."""
+        if self.seams is not None and number in self.seams.seams.mixes:
+            return self.seams.run(number, self.values, op.keys, self.memo)
+        return dict(zip(op.writes, self.mix(op, number), strict=True))
 
     def mix(self, op: Mix, number: int) -> tuple[Tensor, ...]:
         if number not in self.shares:

@@ -98,7 +98,7 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
 
 
 class Ways(NamedTuple):
-    """By source: how its gradient goes back (to itself, whole or in parts to its fan), and whether it is added as it is."""
+    """By source: how its gradient goes back (to itself; whole or in parts to its fan), and if it is added as it is."""
 
     alone: tuple[bool, ...]
     joint: tuple[bool, ...]

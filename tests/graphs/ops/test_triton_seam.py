@@ -1,0 +1,241 @@
+"""The seam kernels, interpreted where there is no GPU, against the same formulas in fp64."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+CUDA = torch.cuda.is_available()
+DEVICE = "cuda" if CUDA else "cpu"
+if not CUDA:
+    if "triton" in sys.modules and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("no GPU, and triton was imported without its interpreter", allow_module_level=True)
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton and the kernels are imported
+pytest.importorskip("triton", reason="the Triton kernels need triton, which is for Linux and comes with CUDA builds")
+
+from fused_models import DIM, assert_equal, probe, results  # noqa: E402
+from seam_models import SEAMS, pair  # noqa: E402
+
+import graphs  # noqa: E402
+from graphs import CompileError, families  # noqa: E402
+from graphs.ops import seam_run  # noqa: E402
+from graphs.ops.seam_kinds import recognised  # noqa: E402
+from graphs.ops.seams import links_of, seams_of  # noqa: E402
+from graphs.ops.triton import seam, seam_launch  # noqa: E402
+from graphs.ops.triton.seam_launch import Kind  # noqa: E402
+from graphs.rule_tensors import MIN_NORM, sinkhorn  # noqa: E402
+
+SMALL = [Kind("mhc", n, False, 3) for n in range(1, 9)] + [
+    Kind(name, n, layer) for n in range(1, 9) for name, layer in (("tanh", n % 2 == 0), ("linear", n % 2 == 1))
+]
+
+
+def rules(y, g, write, maps, base, gain, fixed, kind):
+    """What the kernels compute, with autograd, in the dtype of the arguments."""
+    n, (p, q) = kind.streams, kind.slots
+    state = write @ torch.cat([y[:, None], g], 1)
+    if kind.each:
+        rows = state - state.mean(-1, keepdim=True) if kind.layer else state
+        logits = (rows * torch.rsqrt(rows.square().mean(-1, keepdim=True) + MIN_NORM)) @ maps.t()
+        inner = torch.tanh(logits) if kind.name == "tanh" else logits
+        weights = (base[:n] + gain[:n] * inner).transpose(1, 2)
+    else:
+        rows = state.flatten(1)
+        logits = (rows * torch.rsqrt(rows.square().mean(-1, keepdim=True) + MIN_NORM)) @ maps.t()
+        raised = (base + gain * logits.view(-1, p, q))[:, :, :n]
+        mixed = sinkhorn(raised[:, 1 : n + 1], kind.iterations, 0)
+        weights = torch.cat([raised[:, :1].sigmoid(), mixed, 2 * raised[:, n + 1 : n + 2].sigmoid()], 1)
+    out = weights[:, : n + 1] @ state
+    later = torch.cat([weights[:, n + 1, :, None], fixed[:, 1:].expand(len(y), n, n)], 2)
+    return out[:, 0], out[:, 1:], later
+
+
+def compared(kind, tokens, dim, dtype=torch.float32, static=False, sharp=1.0, seed=0):
+    """The largest relative error of the kernels' outputs and gradients, each by its norm."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape, of=torch.float32):
+        return torch.randn(*shape, generator=generator).to(of).double().to(DEVICE)
+
+    n, (p, q) = kind.streams, kind.slots
+    y, g = draw(tokens, dim, of=dtype), draw(tokens, n, dim, of=dtype)
+    write = draw(n, n + 1) if static else draw(tokens, n, n + 1)
+    maps = draw(kind.maps, dim if kind.each else n * dim) / (dim**0.5)
+    base, gain = sharp * draw(p, q), sharp * draw(p, q)
+    fixed = torch.cat([torch.zeros(n, 1), torch.eye(n)], 1).double().to(DEVICE)
+    leaves = [one.requires_grad_() for one in (y, g, write, maps, base, gain)]
+    used = seam_launch.centred(maps) if kind.layer else maps
+    outputs = rules(y, g, write, used, base, gain, fixed, kind)
+    probes = [draw(*outputs[0].shape, of=dtype), draw(*outputs[1].shape, of=dtype), draw(*outputs[2].shape)]
+    grads = torch.autograd.grad(outputs, leaves, probes)
+
+    def single(*tensors, of=torch.float32):
+        return [one.detach().to(of).contiguous() for one in tensors]
+
+    state, rest = single(y, g, of=dtype), single(write, used, base, gain)
+    made = seam_launch.forward(*state, *rest, *single(fixed), kind)
+    given = (*single(*probes[:2], of=dtype), *single(probes[2]))
+    found = seam_launch.backward(*state, *rest, made, *given, kind)
+
+    def error(got, expected):
+        assert got.shape == expected.shape
+        return ((got.double() - expected).norm() / expected.norm().clamp(min=1e-9)).item()
+
+    pairs = [(made.block_input, outputs[0]), (made.streams, outputs[1]), (made.later, outputs[2])]
+    return [error(*both) for both in pairs], [error(*both) for both in zip(found, grads, strict=True)]
+
+
+@pytest.mark.parametrize("kind", SMALL, ids=lambda kind: f"{kind.name}{kind.streams}")
+def test_values_and_every_gradient(kind):
+    values, grads = compared(kind, 19 if kind.streams < 5 else 5, 70 if kind.streams < 5 else 21)
+    assert max(values + grads) < 2e-6
+
+
+@pytest.mark.parametrize("kind", [Kind("mhc", 3, False, 5), Kind("tanh", 4, True), Kind("linear", 2)])
+@pytest.mark.parametrize(("tokens", "dim"), [(1, 1), (16, 32), (17, 33), (33, 5), (300, 8)])
+def test_shapes(kind, tokens, dim):
+    if dim == 1 and kind.layer:
+        dim = 2
+    values, grads = compared(kind, tokens, dim)
+    assert max(values + grads) < 5e-6
+
+
+@pytest.mark.parametrize("sharp", [1.0, 3.0, 8.0])
+@pytest.mark.parametrize("iterations", [1, 2, 20])
+def test_sinkhorn_has_the_slope_of_all_its_steps(iterations, sharp):
+    """Also far from convergence, where the last matrix alone gives another slope."""
+    values, grads = compared(Kind("mhc", 4, False, iterations), 7, 16, sharp=sharp)
+    assert max(values + grads) < 2e-5
+
+
+@pytest.mark.parametrize("kind", [Kind("mhc", 3, False, 2), Kind("tanh", 4, True)])
+def test_a_static_write(kind):
+    values, grads = compared(kind, 19, 40, static=True)
+    assert max(values + grads) < 2e-6
+
+
+@pytest.mark.parametrize("kind", [Kind("mhc", 4, False, 4), Kind("tanh", 4, True)])
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+def test_sixteen_bits_round_once(kind, dtype, rounding):
+    values, grads = compared(kind, 19, 70, dtype)
+    assert max(values[:2] + grads[:2]) < rounding, "what is stored in 16 bits"
+    assert max(values[2:] + grads[2:]) < (2e-3 if CUDA else 2e-6), "what is kept in 32 bits; a GPU's products in tf32"
+
+
+def test_no_tokens():
+    kind = Kind("tanh", 2, True)
+    y, g, write = torch.empty(0, 8, device=DEVICE), torch.empty(0, 2, 8, device=DEVICE), torch.ones(2, 3, device=DEVICE)
+    maps, base = torch.ones(kind.maps, 8, device=DEVICE), torch.ones(*kind.slots, device=DEVICE)
+    made = seam_launch.forward(y, g, write, maps, base, base, write, kind)
+    found = seam_launch.backward(y, g, write, maps, base, base, made, y, g, made.later, kind)
+    assert not any(one.any() for one in found)
+
+
+def test_reruns_are_equal_to_the_bit():
+    _, model = pair(SEAMS["mhc3"](), torch.float32)
+    first = results(model, probe(torch.float32, shape=(37, DIM)))
+    assert all(map(torch.equal, results(model, probe(torch.float32, shape=(37, DIM))), first))
+
+
+MODELS = [name for name in SEAMS if name[-1].isdigit() or name.startswith("hyper")]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    made = []
+    real = seam.run
+    monkeypatch.setattr(seam, "run", lambda *args: made.append(args[0]) or real(*args))
+    seam_run.kernels.cache_clear()
+    yield made
+    seam_run.kernels.cache_clear()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name, calls):
+    reference, model = pair(SEAMS[name](), torch.float32)
+    got = results(model, probe(torch.float32))
+    assert len(calls) == len(model.blocks) - 1
+    expected = results(reference.double(), probe(torch.float32).detach().double().requires_grad_())
+    assert_equal([one.double() for one in got], expected, 2e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("name", ["hyper3", "mhc2"])
+def test_channels_elsewhere(name, axis, calls):
+    topology = SEAMS[name]()
+    blocks = [torch.nn.Tanh() for _ in range(topology.depth)]
+    got = []
+    for impl in ("reference", "fused"):
+        torch.manual_seed(0)
+        one = graphs.compile(topology, blocks, dim=DIM, channel_axis=axis, impl=impl)
+        with torch.no_grad():
+            for parameter in one.weights.parameters():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+        x = probe(torch.float32, shape=(DIM, DIM, 5))
+        out = one(x)
+        got.append([out, *torch.autograd.grad(out.pow(2).sum(), [x, *one.parameters()], materialize_grads=True)])
+    assert calls
+    assert_equal(*got, 2e-5)
+
+
+@pytest.mark.parametrize("name", ["hyper3", "mhc2"])
+def test_parts(name, calls):
+    """Hidden states, frozen parameters, a block that detaches, second derivatives: as without the kernels."""
+    reference, model = pair(SEAMS[name](), torch.float32)
+    for at in range(len(model.blocks)):
+        x = probe(torch.float32)
+        assert_equal(results(model, x, at=at), results(reference, probe(torch.float32), at=at), 2e-5)
+    with pytest.raises(CompileError, match="first derivatives alone"):
+        torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    for label, parameter in model.weights.named_parameters():
+        parameter.requires_grad_("map" not in label)
+    leaves = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    got = torch.autograd.grad(model(x).pow(2).sum(), leaves, materialize_grads=True)
+    named = dict(reference.named_parameters())
+    wanted = [named[label] for label, parameter in model.named_parameters() if parameter.requires_grad]
+    expected = torch.autograd.grad(reference(x).pow(2).sum(), wanted, materialize_grads=True)
+    assert_equal(got, expected, 2e-5)
+    assert calls
+
+
+def test_who_is_left_to_plain_torch(calls):
+    """fp64, rules that the kernels do not know, and segments that keep one state."""
+    for name in ("mhc-identity", "mhc-permutations", "normalised", "general", "static-write"):
+        _, model = pair(SEAMS[name](), torch.float32)
+        results(model, probe(torch.float32))
+    results(pair(SEAMS["mhc2"]())[1])
+    results(pair(SEAMS["mhc2"](), torch.float32, recompute=9)[1], probe(torch.float32))
+    assert calls == []
+
+
+def test_what_the_kernels_know():
+    def known(topology):
+        plan = graphs.lower(topology)
+        found = seams_of(plan)
+        return [recognised(plan, *both) for both in zip(found, links_of(found, False), strict=True)]
+
+    first, *middle, last = known(families.mhc(4, streams=3, iterations=7))
+    assert first is None
+    assert last is None
+    assert {(one.name, one.streams, one.iterations) for one in middle} == {("mhc", 3, 7)}
+    middle = known(families.hyper(4, streams=2, dynamic=True, tanh=False))[1:-1]
+    assert {(one.name, one.layer) for one in middle} == {("linear", True)}
+    assert not any(known(families.hyper(3, streams=9, dynamic=True))), "more streams than the kernels take"
+    with pytest.raises(CompileError, match="1 to 8 streams, not 9"):
+        Kind("tanh", 9).checked()
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_an_h200_without_spilling():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    program = Path(__file__).parents[1] / "seam_offline.py"
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len(lines) == 12
+    for kernel, kind, streams, _, spilled, shared in lines:
+        assert int(shared) <= 227 * 1024, "what a program may have"
+        assert int(spilled) <= (0 if int(streams) <= 4 else 1024), (kernel, kind, streams)
