@@ -34,8 +34,8 @@ from pathlib import Path
 
 import nas
 
-model, experiment = nas.load_model(Path(__file__).parent)  # an nn.Module: images -> logits
-accuracy, loss = nas.accuracy_of(model, experiment.data.kind)
+model, experiment = nas.load_model(Path(__file__).parent)  # an nn.Module: inputs -> logits
+accuracy, loss = nas.accuracy_of(model, experiment.data.source)
 print(f"accuracy {accuracy!r} loss {loss!r}")
 '''
 
@@ -90,7 +90,7 @@ def compile_run(run: Path, out: Path) -> Compiled:
     _check_data(metadata, views.experiment, weights)
     topology = topology_of(trial)
     model = _trained(topology, views.experiment, tensors, weights)
-    accuracy, _ = accuracy_of(model, views.experiment.data.kind)
+    accuracy, _ = accuracy_of(model, views.experiment.data.source)
     if accuracy != trial.accuracy:
         raise RunFolderError(
             f"the compiled model has accuracy {accuracy!r}, but the run logged {trial.accuracy!r} for trial "
@@ -102,10 +102,10 @@ def compile_run(run: Path, out: Path) -> Compiled:
     replace_file(out / "experiment.yaml", dump(views.experiment.resolved()).encode())
     replace_file(out / "load.py", TRAINED_SNIPPET.encode())
     model, experiment = load_model(out)
-    accuracy, loss = accuracy_of(model, experiment.data.kind)
+    accuracy, loss = accuracy_of(model, experiment.data.source)
     assert accuracy == trial.accuracy, "what was written is not what was checked"
     with torch.inference_mode():
-        test_accuracy, _ = measure(model, load_test(experiment.data.kind))
+        test_accuracy, _ = measure(model, load_test(experiment.data.source))
     compiled = Compiled(out, trial, accuracy, loss, test_accuracy)
     replace_file(out / "card.md", _card(compiled, topology, experiment, run).encode())
     return compiled
@@ -148,7 +148,7 @@ def load_model(folder: Path) -> tuple[Classifier, Experiment]:
 def _check_data(metadata: Mapping[str, str], experiment: Experiment, source: Path) -> None:
     """RunFolderError where weights from ``source`` were trained on other data than those at hand."""
     kind = experiment.data.kind
-    then, now = metadata.get(FINGERPRINT), dataset(kind).fingerprint
+    then, now = metadata.get(FINGERPRINT), dataset(experiment.data.source).fingerprint
     if then not in (None, now):
         raise RunFolderError(
             f"{source}: the weights were trained on other data: the fingerprint of {kind} was {then} and is {now} "
@@ -160,14 +160,11 @@ def _trained(
     topology: Topology, experiment: Experiment, tensors: Mapping[str, torch.Tensor], source: Path
 ) -> Classifier:
     """The model with weights from ``source``; RunFolderError where they do not fit."""
-    facts = describe(experiment.data.kind)
     model = build_model(
         topology,
         backbone_options(experiment),
-        classes=facts["classes"],
-        image=facts["image"],
-        channels=facts["channels"],
         seed=experiment.seed,
+        **describe(experiment.data.source),
     )
     try:
         model.load_state_dict(tensors)

@@ -16,7 +16,7 @@ def test_the_facts_are_those_of_the_loaded_data(digits: Data) -> None:
         "validation": len(digits.validation.labels),
         "test": len(load_test("digits").labels),
     }
-    assert digits.train.images.shape[1:] == (digits.channels, *digits.image)
+    assert digits.train.inputs.shape[1:] == (digits.channels, *digits.image)
 
 
 def test_every_dataset_is_described() -> None:
