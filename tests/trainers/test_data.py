@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from trainers.catalogue import Source
 from trainers.data import Data, Split, load, load_test
 from trainers.errors import TrainerError
 
@@ -77,3 +78,9 @@ def test_an_unknown_kind_is_refused(opener: object) -> None:
     assert callable(opener)
     with pytest.raises(TrainerError, match="did you mean 'digits'"):
         opener("digts")
+
+
+def test_a_source_and_its_kind_alone_are_the_same_data(digits: Data) -> None:
+    same = load(Source("digits"))
+    assert (same.name, same.fingerprint, same.files) == ("digits", digits.fingerprint, {})
+    assert torch.equal(same.train.inputs, digits.train.inputs)

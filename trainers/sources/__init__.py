@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 
-from trainers.catalogue import Source
+from trainers.catalogue import FACTS, Source
 from trainers.sources.arrays import Arrays, Part
 from trainers.sources.digits import digits
 from trainers.sources.mnist1d import mnist1d
@@ -25,7 +25,11 @@ READERS: dict[str, Callable[[Source], Arrays]] = {
 }
 
 
-@lru_cache(maxsize=2)
 def read(source: Source) -> Arrays:
-    """All parts of a dataset, read once a process; TrainerError says what is wrong with it."""
+    """All parts of a dataset; TrainerError says what is wrong with it. Files and functions are read once a process."""
+    return READERS[source.kind](source) if source.kind in FACTS else _held(source)
+
+
+@lru_cache(maxsize=2)
+def _held(source: Source) -> Arrays:
     return READERS[source.kind](source)
