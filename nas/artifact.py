@@ -19,7 +19,7 @@ from nas.records import Trial
 from nas.run_folder import RunFolder
 from nas.units import show
 from nas.views import Views, topology_of
-from search_space.document import dump, read_topology
+from search_space.document import dump, read, read_topology
 from trainers import checkpoint
 from trainers.catalogue import describe
 from trainers.data import load_test
@@ -100,8 +100,10 @@ def compile_run(run: Path, out: Path) -> Compiled:
     _save_weights(out, tensors, metadata | {"family": trial.family})
     topology.save(out / "topology.yaml")
     replace_file(out / "experiment.yaml", dump(views.experiment.resolved()).encode())
-    replace_file(out / "load.py", TRAINED_SNIPPET.encode())
-    model, experiment = load_model(out)
+    calls = "function" in (views.experiment.data.kind, views.experiment.backbone.kind)
+    snippet = TRAINED_SNIPPET.replace(".parent)", ".parent, trust=True)") if calls else TRAINED_SNIPPET
+    replace_file(out / "load.py", snippet.encode())
+    model, experiment = load_model(out, trust=True)
     accuracy, loss = accuracy_of(model, experiment.data.source)
     assert accuracy == trial.accuracy, "what was written is not what was checked"
     with torch.inference_mode():
@@ -128,12 +130,19 @@ def compile_topology_file(path: Path, out: Path) -> Topology:
     return topology
 
 
-def load_model(folder: Path) -> tuple[Classifier, Experiment]:
+def load_model(folder: Path, *, trust: bool = False) -> tuple[Classifier, Experiment]:
     """The trained model of a folder that ``wireloom compile RUN`` wrote, and its experiment.
 
     Raises UserError where the folder is not whole, or the weights belong to another topology or were trained on
-    other data than those at hand. Runs no code from it.
+    other data than those at hand. Runs no code from it; where its experiment names functions of a user, which would
+    be called, it is refused but with ``trust``.
     """
+    named = [f"{key}.function" for key in ("data", "backbone") if "function" in _section(folder, key)]
+    if named and not trust:
+        raise RunFolderError(
+            f"{folder}: experiment.yaml names a function to call ({', '.join(named)}); if you trust it, load the model "
+            "with trust=True"
+        )
     experiment = Experiment.load(folder / "experiment.yaml")
     topology = read_topology(folder / "topology.yaml")
     tensors, metadata = checkpoint.load(folder / WEIGHTS)
@@ -143,6 +152,12 @@ def load_model(folder: Path) -> tuple[Classifier, Experiment]:
         )
     _check_data(metadata, experiment, folder)
     return _trained(topology, experiment, tensors, folder), experiment
+
+
+def _section(folder: Path, key: str) -> Mapping[str, object]:
+    """A section of a folder's experiment as it is written, before anything in it is looked up."""
+    section = read(folder / "experiment.yaml").data.get(key)
+    return section if isinstance(section, dict) else {}
 
 
 def _check_data(metadata: Mapping[str, str], experiment: Experiment, source: Path) -> None:

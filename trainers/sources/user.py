@@ -49,7 +49,13 @@ def function(source: Source) -> Arrays:
         raise TrainerError(
             f"{reference}: returned {shown}; must return (x, y), (x, y, split), a mapping of these names, or bytes"
         )
-    return labelled(reference, {str(name): np.asarray(value) for name, value in given.items()}, {})
+    arrays = {}
+    for name, value in given.items():
+        try:
+            arrays[str(name)] = np.asarray(value)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise TrainerError(f"{reference}: {name} is no array: {error}") from error
+    return labelled(reference, arrays, {})
 
 
 def labelled(what: str, found: Mapping[str, np.ndarray], files: Mapping[str, str]) -> Arrays:
