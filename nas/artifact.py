@@ -143,7 +143,7 @@ def load_model(folder: Path, *, trust: bool = False) -> tuple[Classifier, Experi
             f"{folder}: experiment.yaml names a function to call ({', '.join(named)}); if you trust it, load the model "
             "with trust=True"
         )
-    experiment = Experiment.load(folder / "experiment.yaml")
+    experiment = Experiment.load(folder / "experiment.yaml", read_data=False)
     topology = read_topology(folder / "topology.yaml")
     tensors, metadata = checkpoint.load(folder / WEIGHTS)
     if metadata.get("digest") != topology.digest:

@@ -12,6 +12,7 @@ import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from search_space.document import Document, read
+from search_space.errors import Key
 from search_space.schema import Strict, build, one_of, parse, wrong
 from search_space.space import Space
 from trainers import catalogue, functions, shapes
@@ -172,13 +173,22 @@ class Experiment(Strict):
     confirm: Confirm | None = None
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a file; SpaceError with file, line and key path for the first thing that is wrong."""
+    def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:
+        """Read a file; SpaceError with file, line and key path for the first thing that is wrong.
+
+        A user's data are read, or the function that gives them called, to see whether they can be trained on;
+        ``read_data=False`` leaves that to those who train.
+        """
         document = read(path)
         here = _absolute(document)
         space = Space.parse(document, sublayers=_sublayers(document)) if "space" in document.data else None
         given = here if space is None else here | {"space": space}
-        return parse(cls, document, given=given)
+        experiment = parse(cls, document, given=given)
+        if read_data:
+            problem = experiment._misfit()
+            if problem is not None:
+                raise document.error(*problem)
+        return experiment
 
     def resolved(self) -> dict[str, Any]:
         """Plain data with every default filled in; as YAML it loads to an equal experiment."""
@@ -214,17 +224,24 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _backbone_fits_data(self) -> Self:
+        problem = self._misfit() if catalogue.is_known(self.data.kind) else None
+        if problem is not None:
+            raise wrong(problem[1], at=problem[0])
+        return self
+
+    def _misfit(self) -> tuple[Key, str] | None:
+        """Where and why the data cannot be trained on, or not by the backbone; None where all is well."""
         try:
             facts = catalogue.describe(self.data.source)
         except TrainerError as error:
-            at = next((name for name in ("path", "function") if getattr(self.data, name) is not None), "kind")
-            raise wrong(str(error), at=("data", at)) from None
+            at = next(name for name in ("path", "function", "kind") if getattr(self.data, name) is not None)
+            return ("data", at), str(error)
         sizes = self.backbone.model_dump(exclude={"kind"}, exclude_none=True)
         try:
             shapes.parse(self.backbone.kind, {"depth": 1} | dict(facts) | sizes)
         except TrainerError as error:
-            raise wrong(str(error), at=("backbone",)) from None
-        return self
+            return ("backbone",), str(error)
+        return None
 
 
 def _absolute(document: Document) -> dict[str, object]:

@@ -76,6 +76,11 @@ def misuse(kind: str, given: Mapping[str, object]) -> tuple[str, str] | None:
     return None
 
 
+def is_known(kind: str) -> bool:
+    """Whether data of a kind can be described without reading them."""
+    return kind in FACTS or kind == "stdlib"
+
+
 def source_of(data: str | Source) -> Source:
     """The source itself, or that of a kind without options; TrainerError on an unknown kind or one that needs some."""
     return data if isinstance(data, Source) else Source(data)
