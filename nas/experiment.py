@@ -62,9 +62,10 @@ class Data(Strict):
         return self
 
     @property
-    def source(self) -> catalogue.Source:
-        """The same as a value that travels to workers."""
-        return catalogue.Source(**self.model_dump())
+    def source(self) -> str | catalogue.Source:
+        """The same as a value that travels to workers: the kind alone where it has no options."""
+        options = self.model_dump(exclude={"kind"}, exclude_none=True)
+        return catalogue.Source(self.kind, **options) if options else self.kind
 
 
 class Backbone(Strict):

@@ -90,6 +90,7 @@ TASKS = {
     "mnist1d": ({"kind": "mnist1d"}, MIXER | {"patch": 10}, {}),
     "signals": ({"kind": "mnist1d"}, TEXT | {"patch": 10}, {}),
 }
+GO_ON = {"bytes", "npz", "function", "backbone"}  # those that are also resumed, compiled and loaded
 FILES = {"text": ["mine.txt"], "npz": ["mine.npz"], "mnist5k": ["mnist_5k.csv.gz"]}
 
 
@@ -109,13 +110,14 @@ def test_a_search_runs_resumes_and_compiles(wireloom, task, tmp_path, name):
         assert all(re.fullmatch(r"[0-9a-f]{64}", found) for found in files.values())
     else:
         assert list(files) == FILES.get(name, [])
+    if name not in GO_ON:
+        return
     again = wireloom("search", path, "--out", "run", "--resume", "--trials", 3)
     assert again.status == 0, again
     assert wireloom("compile", "run", "--out", "model").status == 0
     done = subprocess.run([sys.executable, "model/load.py"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == (1 if name == "mnist5k" else 0), done.stderr  # the stand-in is not on its path
-    if name != "mnist5k":
-        assert re.match(r"accuracy \d", done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"accuracy \d", done.stdout)
 
 
 def test_a_folder_that_names_functions_is_loaded_only_if_trusted(wireloom, task, tmp_path):
