@@ -250,7 +250,7 @@ def test_the_experiments_that_come_along_run_when_made_short(wireloom, folder, t
     experiment = Experiment.load(ROOT / "experiments" / f"{name}.yaml").resolved()
     experiment |= {"trials": 2, "confirm": {"seeds": 1}}
     experiment["space"]["depth"] = 4
-    experiment["train"] |= {"budget_gflops": 6.0}
+    experiment["train"] |= {"budget_gflops": 2.0}
     (tmp_path / "short.yaml").write_text(dump(experiment))
     ran = wireloom("search", "short.yaml", "--out", "run")
     assert (ran.status, ran.err) == (0, ""), ran
