@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import nas
+from nas import evaluate
 from nas.errors import RunFolderError
 from nas.experiment import Experiment
 from search_space.document import dump
 from search_space.errors import SpaceError
+from trainers import sources
+from trainers.sources.text import MEASURED
 
 ROOT = Path(__file__).parents[2]
 SPACE = {"depth": 2, "families": {"residual": {}, "mudd": {}, "wiring": {"edges": 1}}}
@@ -68,6 +71,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def brief(monkeypatch):
+    """Measure text on 4,096 bytes: a search of seconds would spend minutes on measuring."""
+
+    def forget():
+        evaluate.dataset.cache_clear()
+        evaluate.held_out.cache_clear()
+        sources._held.cache_clear()
+
+    forget()
+    for part in ("validation", "test"):
+        monkeypatch.setitem(MEASURED, part, 2**12)
+    yield
+    forget()
+
+
+@pytest.fixture
 def task(folder, write):
     """Write an experiment beside the user's files, with two trials."""
 
@@ -90,12 +109,12 @@ TASKS = {
     "mnist1d": ({"kind": "mnist1d"}, MIXER | {"patch": 10}, {}),
     "signals": ({"kind": "mnist1d"}, TEXT | {"patch": 10}, {}),
 }
-GO_ON = {"bytes", "npz", "function", "backbone"}  # those that are also resumed, compiled and loaded
+GO_ON = {"text", "npz", "function", "backbone"}  # those that are also resumed, compiled and loaded
 FILES = {"text": ["mine.txt"], "npz": ["mine.npz"], "mnist5k": ["mnist_5k.csv.gz"]}
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_search_runs_resumes_and_compiles(wireloom, task, tmp_path, name):
+def test_a_search_runs_resumes_and_compiles(wireloom, task, brief, tmp_path, name):
     data, backbone, changes = TASKS[name]
     path = task(data, backbone, **changes)
     assert wireloom("search", path, "--dry-run").status == 0
@@ -142,9 +161,6 @@ def test_paths_are_relative_to_the_file_and_absolute_in_the_run(wireloom, task, 
 
 
 def test_data_that_changed_are_refused_on_resume(wireloom, task, folder):
-    from nas import evaluate
-    from trainers import sources
-
     path = task(*TASKS["text"][:2])
     assert wireloom("search", path, "--out", "run").status == 0
     (folder / "mine.txt").write_text("to be or to be not, " * 60)
@@ -246,7 +262,7 @@ def test_the_experiments_that_come_along_can_be_planned(wireloom, name):
 
 
 @pytest.mark.parametrize("name", ["bytes", "mnist5k"])
-def test_the_experiments_that_come_along_run_when_made_short(wireloom, folder, tmp_path, name):
+def test_the_experiments_that_come_along_run_when_made_short(wireloom, folder, brief, tmp_path, name):
     experiment = Experiment.load(ROOT / "experiments" / f"{name}.yaml").resolved()
     experiment |= {"trials": 2, "confirm": {"seeds": 1}}
     experiment["space"]["depth"] = 4
