@@ -30,7 +30,7 @@ def run(experiment: Experiment, topology: Topology, seed: int) -> tuple[Outcome,
     job = Job(
         number=0,
         topology=topology.to_dict(),
-        data=experiment.data.kind,
+        data=experiment.data.source,
         backbone=backbone_options(experiment),
         recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
         seed=seed,
@@ -59,7 +59,7 @@ def main() -> None:
     points = experiment.space.baselines()
     topologies = [experiment.space.topology(point) for point in points]
     topologies.append(families.wiring(topologies[0].depth))
-    lock = environment(load(experiment.data.kind).fingerprint, "cpu")
+    lock = environment(load(experiment.data.source).fingerprint, "cpu")
     rows = []
     accuracies = defaultdict(list)
     for topology in topologies:

@@ -19,7 +19,7 @@ from nas.records import Trial
 from nas.run_folder import RunFolder
 from nas.units import show
 from nas.views import Views, topology_of
-from search_space.document import dump, read_topology
+from search_space.document import dump, read, read_topology
 from trainers import checkpoint
 from trainers.catalogue import describe
 from trainers.data import load_test
@@ -34,8 +34,8 @@ from pathlib import Path
 
 import nas
 
-model, experiment = nas.load_model(Path(__file__).parent)  # an nn.Module: images -> logits
-accuracy, loss = nas.accuracy_of(model, experiment.data.kind)
+model, experiment = nas.load_model(Path(__file__).parent)  # an nn.Module: inputs -> logits
+accuracy, loss = nas.accuracy_of(model, experiment.data.source)
 print(f"accuracy {accuracy!r} loss {loss!r}")
 '''
 
@@ -90,7 +90,7 @@ def compile_run(run: Path, out: Path) -> Compiled:
     _check_data(metadata, views.experiment, weights)
     topology = topology_of(trial)
     model = _trained(topology, views.experiment, tensors, weights)
-    accuracy, _ = accuracy_of(model, views.experiment.data.kind)
+    accuracy, _ = accuracy_of(model, views.experiment.data.source)
     if accuracy != trial.accuracy:
         raise RunFolderError(
             f"the compiled model has accuracy {accuracy!r}, but the run logged {trial.accuracy!r} for trial "
@@ -100,12 +100,14 @@ def compile_run(run: Path, out: Path) -> Compiled:
     _save_weights(out, tensors, metadata | {"family": trial.family})
     topology.save(out / "topology.yaml")
     replace_file(out / "experiment.yaml", dump(views.experiment.resolved()).encode())
-    replace_file(out / "load.py", TRAINED_SNIPPET.encode())
-    model, experiment = load_model(out)
-    accuracy, loss = accuracy_of(model, experiment.data.kind)
+    calls = "function" in (views.experiment.data.kind, views.experiment.backbone.kind)
+    snippet = TRAINED_SNIPPET.replace(".parent)", ".parent, trust=True)") if calls else TRAINED_SNIPPET
+    replace_file(out / "load.py", snippet.encode())
+    model, experiment = load_model(out, trust=True)
+    accuracy, loss = accuracy_of(model, experiment.data.source)
     assert accuracy == trial.accuracy, "what was written is not what was checked"
     with torch.inference_mode():
-        test_accuracy, _ = measure(model, load_test(experiment.data.kind))
+        test_accuracy, _ = measure(model, load_test(experiment.data.source))
     compiled = Compiled(out, trial, accuracy, loss, test_accuracy)
     replace_file(out / "card.md", _card(compiled, topology, experiment, run).encode())
     return compiled
@@ -128,13 +130,20 @@ def compile_topology_file(path: Path, out: Path) -> Topology:
     return topology
 
 
-def load_model(folder: Path) -> tuple[Classifier, Experiment]:
+def load_model(folder: Path, *, trust: bool = False) -> tuple[Classifier, Experiment]:
     """The trained model of a folder that ``wireloom compile RUN`` wrote, and its experiment.
 
     Raises UserError where the folder is not whole, or the weights belong to another topology or were trained on
-    other data than those at hand. Runs no code from it.
+    other data than those at hand. Runs no code from it; where its experiment names functions of a user, which would
+    be called, it is refused but with ``trust``.
     """
-    experiment = Experiment.load(folder / "experiment.yaml")
+    named = [f"{key}.function" for key in ("data", "backbone") if "function" in _section(folder, key)]
+    if named and not trust:
+        raise RunFolderError(
+            f"{folder}: experiment.yaml names a function to call ({', '.join(named)}); if you trust it, load the model "
+            "with trust=True"
+        )
+    experiment = Experiment.load(folder / "experiment.yaml", read_data=False)
     topology = read_topology(folder / "topology.yaml")
     tensors, metadata = checkpoint.load(folder / WEIGHTS)
     if metadata.get("digest") != topology.digest:
@@ -145,10 +154,16 @@ def load_model(folder: Path) -> tuple[Classifier, Experiment]:
     return _trained(topology, experiment, tensors, folder), experiment
 
 
+def _section(folder: Path, key: str) -> Mapping[str, object]:
+    """A section of a folder's experiment as it is written, before anything in it is looked up."""
+    section = read(folder / "experiment.yaml").data.get(key)
+    return section if isinstance(section, dict) else {}
+
+
 def _check_data(metadata: Mapping[str, str], experiment: Experiment, source: Path) -> None:
     """RunFolderError where weights from ``source`` were trained on other data than those at hand."""
     kind = experiment.data.kind
-    then, now = metadata.get(FINGERPRINT), dataset(kind).fingerprint
+    then, now = metadata.get(FINGERPRINT), dataset(experiment.data.source).fingerprint
     if then not in (None, now):
         raise RunFolderError(
             f"{source}: the weights were trained on other data: the fingerprint of {kind} was {then} and is {now} "
@@ -160,14 +175,11 @@ def _trained(
     topology: Topology, experiment: Experiment, tensors: Mapping[str, torch.Tensor], source: Path
 ) -> Classifier:
     """The model with weights from ``source``; RunFolderError where they do not fit."""
-    facts = describe(experiment.data.kind)
     model = build_model(
         topology,
         backbone_options(experiment),
-        classes=facts["classes"],
-        image=facts["image"],
-        channels=facts["channels"],
         seed=experiment.seed,
+        **describe(experiment.data.source),
     )
     try:
         model.load_state_dict(tensors)

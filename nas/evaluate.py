@@ -17,6 +17,7 @@ from nas.errors import RunFolderError
 from nas.jobs import Job, Outcome, Report
 from trainers import checkpoint
 from trainers.backbones import build
+from trainers.catalogue import Source
 from trainers.data import Data, Split, load, load_test
 from trainers.errors import Diverged
 from trainers.loop import train
@@ -42,7 +43,7 @@ class Stopwatch:
 
 
 class Classifier(nn.Module):
-    """Stem, wired blocks and head as one model: images -> logits. ``watch`` runs while it is in training mode."""
+    """Stem, wired blocks and head as one model: inputs -> logits. ``watch`` runs while it is in training mode."""
 
     def __init__(self, stem: nn.Module, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -56,24 +57,23 @@ class Classifier(nn.Module):
             self.watch.run(mode)
         return super().train(mode)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.body(self.stem(images)))
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(self.stem(inputs)))
         return logits
 
 
-def build_model(
-    topology: Topology, backbone: Mapping[str, Any], *, classes: int, image: tuple[int, int], channels: int, seed: int
-) -> Classifier:
-    """The model of a trial at its initial weights, which depend on the seed and the blocks' names alone."""
+def build_model(topology: Topology, backbone: Mapping[str, Any], *, seed: int, **sizes: Any) -> Classifier:
+    """The model of a trial at its initial weights, which depend on the seed and the blocks' names alone.
+
+    ``sizes`` are those of the data: :class:`trainers.catalogue.Facts`.
+    """
     options = {name: value for name, value in backbone.items() if name not in ("kind", "dim")}
     parts = build(
         backbone["kind"],
         depth=topology.depth,
-        classes=classes,
-        image=image,
-        channels=channels,
         dim=backbone["dim"],
         hints=topology.block_hints,
+        **sizes,
         **options,
     )
     parts.initialise(seed)
@@ -85,15 +85,15 @@ def build_model(
 
 
 @lru_cache(maxsize=2)
-def dataset(kind: str) -> Data:
+def dataset(data: str | Source) -> Data:
     """The train and validation parts, loaded once a process."""
-    return load(kind)
+    return load(data)
 
 
 @lru_cache(maxsize=2)
-def held_out(kind: str) -> Split:
+def held_out(data: str | Source) -> Split:
     """The test part, which no trial of a search is measured on."""
-    return load_test(kind)
+    return load_test(data)
 
 
 def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
@@ -113,10 +113,8 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
         model = build_model(
             Topology.from_dict(dict(job.topology)),
             job.backbone,
-            classes=data.classes,
-            image=data.image,
-            channels=data.channels,
             seed=job.seed,
+            **data.facts,
         )
         model.watch = watch
         progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at)
@@ -158,7 +156,7 @@ def _save(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
         ) from error
 
 
-def accuracy_of(model: nn.Module, kind: str) -> tuple[float, float]:
+def accuracy_of(model: nn.Module, data: str | Source) -> tuple[float, float]:
     """Validation accuracy and loss of a model on a data set."""
     with torch.inference_mode():
-        return measure(model, dataset(kind).validation)
+        return measure(model, dataset(data).validation)

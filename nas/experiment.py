@@ -1,17 +1,21 @@
 """An experiment file as one frozen value: everything the user decides, checked before anything runs."""
 
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from os import PathLike
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from search_space.document import Document, read
+from search_space.errors import Key
 from search_space.schema import Strict, build, one_of, parse, wrong
 from search_space.space import Space
-from trainers import catalogue, shapes
+from trainers import catalogue, functions, shapes
 from trainers.errors import TrainerError
 
 Goal = Literal["maximize", "minimize"]
@@ -37,22 +41,54 @@ MOST_GFLOPS = 1e15
 MOST_SAMPLES = 65_536
 MOST_WIDTH = 1_000_000
 MOST_THREADS = 1024
+MOST_CONTEXT = 65_536
+
+BACKBONE_EXAMPLES: Mapping[str, object] = {"patch": 2, "function": "mine:backbone"}
 
 
 class Data(Strict):
-    """A dataset of ``trainers.catalogue``."""
+    """A dataset of ``trainers.catalogue``; paths and functions were made absolute by :meth:`Experiment.load`."""
 
-    kind: Annotated[str, one_of("data kind", catalogue.FACTS)] = Field(examples=["digits"])
+    kind: Annotated[str, one_of("data kind", catalogue.OPTIONS)] = Field(examples=["digits"])
+    path: str | None = None
+    function: str | None = None
+    context: int | None = Field(default=None, ge=1, le=MOST_CONTEXT)
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        problem = catalogue.misuse(self.kind, self.model_dump(exclude={"kind"}))
+        if problem is not None:
+            raise wrong(problem[1], at=(problem[0],))
+        return self
+
+    @property
+    def source(self) -> str | catalogue.Source:
+        """The same as a value that travels to workers: the kind alone where it has no options."""
+        options = self.model_dump(exclude={"kind"}, exclude_none=True)
+        return catalogue.Source(self.kind, **options) if options else self.kind
 
 
 class Backbone(Strict):
-    """A backbone of ``trainers.backbones``; hidden widths left out are twice the width they expand."""
+    """A backbone of ``trainers.backbones``; each kind takes the options that its shape in ``trainers.shapes`` has."""
 
     kind: Annotated[str, one_of("backbone kind", shapes.SHAPES)] = Field(examples=["mixer"])
     dim: int = Field(ge=1, le=MOST_WIDTH, examples=[48])
-    patch: int = Field(ge=1, le=MOST_WIDTH, examples=[2])
+    patch: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
     token_hidden: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
     channel_hidden: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
+    heads: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
+    hidden: int | None = Field(default=None, ge=1, le=MOST_WIDTH)
+    function: str | None = None
+
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        takes = {field.name: field.default is MISSING for field in fields(shapes.SHAPES[self.kind])}
+        for name, value in self:
+            if value is not None and name != "kind" and name not in takes:
+                raise wrong(f"has no meaning for a backbone of kind {self.kind!r}", at=(name,))
+            if value is None and takes.get(name):
+                raise wrong(f"missing; add it, for example '{name}: {BACKBONE_EXAMPLES[name]}'", at=(name,))
+        return self
 
 
 class Objective(Strict):
@@ -138,12 +174,22 @@ class Experiment(Strict):
     confirm: Confirm | None = None
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Self:
-        """Read a file; SpaceError with file, line and key path for the first thing that is wrong."""
+    def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:
+        """Read a file; SpaceError with file, line and key path for the first thing that is wrong.
+
+        A user's data are read, or the function that gives them called, to see whether they can be trained on;
+        ``read_data=False`` leaves that to those who train.
+        """
         document = read(path)
+        here = _absolute(document)
         space = Space.parse(document, sublayers=_sublayers(document)) if "space" in document.data else None
-        given = {} if space is None else {"space": space}
-        return parse(cls, document, given=given)
+        given = here if space is None else here | {"space": space}
+        experiment = parse(cls, document, given=given)
+        if read_data:
+            problem = experiment._misfit()
+            if problem is not None:
+                raise document.error(*problem)
+        return experiment
 
     def resolved(self) -> dict[str, Any]:
         """Plain data with every default filled in; as YAML it loads to an equal experiment."""
@@ -179,14 +225,42 @@ class Experiment(Strict):
 
     @model_validator(mode="after")
     def _backbone_fits_data(self) -> Self:
-        facts = catalogue.describe(self.data.kind)
-        sizes = self.backbone.model_dump(exclude={"kind"}, exclude_none=True)
-        known = {"depth": 1, "classes": facts["classes"], "image": facts["image"], "channels": facts["channels"]}
-        try:
-            shapes.parse(self.backbone.kind, known | sizes)
-        except TrainerError as error:
-            raise wrong(str(error), at=("backbone",)) from None
+        problem = self._misfit() if catalogue.is_known(self.data.kind) else None
+        if problem is not None:
+            raise wrong(problem[1], at=problem[0])
         return self
+
+    def _misfit(self) -> tuple[Key, str] | None:
+        """Where and why the data cannot be trained on, or not by the backbone; None where all is well."""
+        try:
+            facts = catalogue.describe(self.data.source)
+        except TrainerError as error:
+            at = next(name for name in ("path", "function", "kind") if getattr(self.data, name) is not None)
+            return ("data", at), str(error)
+        sizes = self.backbone.model_dump(exclude={"kind"}, exclude_none=True)
+        try:
+            shapes.parse(self.backbone.kind, {"depth": 1} | dict(facts) | sizes)
+        except TrainerError as error:
+            return ("backbone",), str(error)
+        return None
+
+
+def _absolute(document: Document) -> dict[str, object]:
+    """The sections that name files or functions, by their full paths: in a file these are relative to its folder."""
+    folder = document.path.absolute().parent
+    found: dict[str, object] = {}
+    for name in ("data", "backbone"):
+        section = document.data.get(name)
+        if isinstance(section, dict):
+            path, function = section.get("path"), section.get("function")
+            found[name] = section | ({"path": _joined(folder, path)} if isinstance(path, str) else {})
+            if isinstance(function, str):
+                found[name] = section | {"function": functions.locate(function, folder)}
+    return found
+
+
+def _joined(folder: Path, path: str) -> str:
+    return os.path.normpath(folder / path)
 
 
 def _sublayers(document: Document) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainers.catalogue import Source
 from trainers.recipe import Recipe
 
 
@@ -19,7 +20,7 @@ class Job:
 
     number: int
     topology: Mapping[str, Any]
-    data: str
+    data: str | Source
     backbone: Mapping[str, Any]
     recipe: Recipe
     seed: int

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ RESUMED = "resumed"  # what the run was continued with, where that was something
 Facts = dict[str, Any]
 
 
-def environment(fingerprint: str, device: str) -> dict[str, Any]:
-    """Versions, commit, machine and data: the contents of ``lock.json``."""
+def environment(fingerprint: str, device: str, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Versions, commit, machine and data: the contents of ``lock.json``; ``files`` are sha256 by name, if any."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -26,6 +27,7 @@ def environment(fingerprint: str, device: str) -> dict[str, Any]:
         "versions": {name: _version(name) for name in VERSIONED},
         "commit": _commit(),
         DATA: fingerprint,
+        **({"data_files": dict(files)} if files else {}),
     }
 
 

@@ -30,15 +30,12 @@ def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
     TopologyError where it asks for inputs that the backbone's blocks do not have.
     """
     _check_ports(topology, experiment.backbone.kind)
-    facts = describe(experiment.data.kind)
     options = backbone_options(experiment)
     parts = backbone_costs.price(
         options.pop("kind"),
         depth=topology.depth,
         hints=topology.block_hints,
-        classes=facts["classes"],
-        image=facts["image"],
-        channels=facts["channels"],
+        **describe(experiment.data.source),
         **options,
     )
     return ModelCost(
@@ -50,13 +47,16 @@ def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
 
 
 def _check_ports(topology: Topology, kind: str) -> None:
-    ports = backbone_shapes.ports(kind)
     for block in topology.blocks:
-        if len(block.ports) != len(ports):
-            raise TopologyError(
-                f"block {block.number} of {topology} reads {len(block.ports)} values ({', '.join(block.ports)}), but a "
-                f"block of the backbone {kind} has {len(ports)} input; choose a form of the family with one"
-            )
+        ports = backbone_shapes.ports(kind, block.number)
+        if len(block.ports) not in (1, len(ports)):
+            reads = f"reads {len(block.ports)} values ({', '.join(block.ports)})"
+            has = "has 1 input; choose a form of the family with one"
+            if len(ports) > 1:
+                has = f"has {len(ports)} inputs ({', '.join(ports)})"
+            elif len(backbone_shapes.ports(kind, 1)) == len(block.ports):
+                has = "there has 1 input; choose a period that puts such reads before its other blocks alone"
+            raise TopologyError(f"block {block.number} of {topology} {reads}, but a block of the backbone {kind} {has}")
 
 
 def backbone_options(experiment: Experiment) -> dict[str, Any]:

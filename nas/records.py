@@ -33,9 +33,9 @@ class CurvePoint:
 
     step: int
     flops: float  # training FLOPs spent so far
-    train_loss: float  # nats per sample, mean since the previous point
+    train_loss: float  # nats per label, mean since the previous point
     accuracy: float | None = None
-    loss: float | None = None  # nats per sample
+    loss: float | None = None  # nats per label
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def _experiment_of(path: Path) -> Experiment:
     """The experiment of a run that is to be resumed; RunFolderError where the folder holds none."""
     file = path / "experiment.yaml"
     if file.exists():
-        return Experiment.load(file)
+        return Experiment.load(file, read_data=False)
     if (path / "events.jsonl").exists():
         raise RunFolderError(
             f"{path} has an event log but no experiment.yaml; copy the file that the run was started with to {file} "
@@ -160,7 +160,7 @@ def _contents(path: Path, experiment: Experiment) -> str:
     file = path / "experiment.yaml"
     begun = (path / "events.jsonl").exists()
     try:
-        held = Experiment.load(file)
+        held = Experiment.load(file, read_data=False)
     except ValueError as error:
         if not begun:
             return "is not empty and holds no run; choose another --out"

@@ -119,7 +119,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
 
     study = Study(experiment, folder, SerialExecutor())
     views = Views(folder.path, experiment, study.ledger)
-    folder.settle(environment(dataset(experiment.data.kind).fingerprint, _device()))
+    data = dataset(experiment.data.source)
+    folder.settle(environment(data.fingerprint, _device(), data.files))
     board = ProgressBoard(experiment, study.ledger, console)
     with board:
         for note in folder.notes:

@@ -75,7 +75,7 @@ class Study:
             seed=experiment.seed,
             random_share=experiment.search.random_share,
         )
-        self.classes = describe(experiment.data.kind)["classes"]
+        self.classes = describe(experiment.data.source)["classes"]
         self.designs = baselines(experiment)
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
@@ -235,7 +235,7 @@ class Study:
         return Job(
             number=number,
             topology=plan.topology.to_dict(),
-            data=self.experiment.data.kind,
+            data=self.experiment.data.source,
             backbone=backbone_options(self.experiment),
             recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
             seed=seed,

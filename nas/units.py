@@ -25,12 +25,12 @@ class Unit:
 
 UNITS = {
     "accuracy": Unit("validation accuracy", "%", 100.0, 2),
-    "loss": Unit("validation loss", "nats per sample", 1.0, 4),
+    "loss": Unit("validation loss", "nats per label", 1.0, 4),
     "validation_accuracy": Unit("validation accuracy", "%", 100.0, 2),
-    "validation_loss": Unit("validation loss", "nats per sample", 1.0, 4),
+    "validation_loss": Unit("validation loss", "nats per label", 1.0, 4),
     "test_accuracy": Unit("test accuracy", "%", 100.0, 2),
-    "test_loss": Unit("test loss", "nats per sample", 1.0, 4),
-    "train_loss": Unit("training loss", "nats per sample", 1.0, 4),
+    "test_loss": Unit("test loss", "nats per label", 1.0, 4),
+    "train_loss": Unit("training loss", "nats per label", 1.0, 4),
     "flops": Unit("inference cost per sample", "MFLOPs", 1e-6, 3),
     "parameters": Unit("parameters", "thousands", 1e-3, 1),
     "traffic": Unit("wiring traffic", "passes over one hidden state", 1.0, 1),

@@ -37,7 +37,8 @@ class Views:
         """Read a run's folder; RunFolderError where it is none."""
         if not (folder / "events.jsonl").is_file():
             raise RunFolderError(f"{folder} is no run's folder: it has no events.jsonl")
-        return cls(folder, Experiment.load(folder / "experiment.yaml"), Ledger.replay(read(folder / "events.jsonl")))
+        experiment = Experiment.load(folder / "experiment.yaml", read_data=False)
+        return cls(folder, experiment, Ledger.replay(read(folder / "events.jsonl")))
 
     @property
     def trials(self) -> tuple[Trial, ...]:

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, written whole or not at all."""
+"""Tensors on disk: safetensors, written whole or not at all."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from trainers.errors import TrainerError
+from trainers.errors import CheckpointError
 
 
 def save(path: Path, state_dict: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -32,14 +32,14 @@ def save(path: Path, state_dict: Mapping[str, torch.Tensor], metadata: dict[str,
 
 
 def load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors, on the CPU, and the metadata; TrainerError if the file is missing or damaged."""
+    """The tensors, on the CPU, and the metadata; CheckpointError if the file is missing or damaged."""
     with _opened(path) as file:
         names = file.keys()
         return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata alone; TrainerError if the file is missing or damaged."""
+    """The metadata alone; CheckpointError if the file is missing or damaged."""
     with _opened(path) as file:
         metadata: dict[str, str] = file.metadata() or {}
         return metadata
@@ -51,6 +51,6 @@ def _opened(path: Path) -> Iterator[Any]:
         with safetensors.safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError as error:
-        raise TrainerError(f"no checkpoint at {path}") from error
+        raise CheckpointError(f"no checkpoint at {path}") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise TrainerError(f"cannot read the checkpoint {path}: {error}") from error
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error}") from error

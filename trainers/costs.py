@@ -1,21 +1,25 @@
 """What a backbone costs, in plain numbers and without torch.
 
 FLOPs are those of one sample's forward pass: 2 per multiply-add, matrix products only, which is what
-torch.utils.flop_counter counts; norms, activations and biases are left out. Parameters are exact. Of the hints
-that blocks take, `pre_norm` alone changes a cost: 0 leaves out the norm's parameters.
+torch.utils.flop_counter counts on the meta device; norms, activations, softmax and biases are left out, and the
+scores of causal attention are counted in full, the half that is masked included. Parameters are exact. Of the hints
+that blocks take, `pre_norm` alone changes a cost: 0 leaves out the norm's parameters. A user's backbone is counted by
+torch itself.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from trainers.catalogue import BYTES
 from trainers.hints import BlockHints, Hints, check
-from trainers.shapes import MixerShape, parse
+from trainers.shapes import FunctionShape, MixerShape, TransformerShape, parse, patch_height
 
 
 @dataclass(frozen=True)
 class BlockCost:
-    """Forward FLOPs of one sample and parameters of one block; `kind` is "token" or "channel" in a mixer."""
+    """Forward FLOPs of one sample and parameters of one block; `kind` is what it does: "token", "attention"."""
 
     kind: str
     flops: int
@@ -92,4 +96,46 @@ def _mixer(shape: MixerShape, hints: tuple[BlockHints, ...]) -> BackboneCosts:
     )
 
 
-PRICES: dict[str, Callable[[MixerShape, tuple[BlockHints, ...]], BackboneCosts]] = {"mixer": _mixer}
+def _transformer(shape: TransformerShape, hints: tuple[BlockHints, ...]) -> BackboneCosts:
+    tokens, dim, width = shape.tokens, shape.dim, shape.width
+    norm = 2 * dim
+
+    def block(number: int, hint: BlockHints) -> BlockCost:
+        own = norm if hint.pre_norm else 0
+        if number % 2:  # four maps, and two products of a token with every token
+            return BlockCost("attention", 8 * tokens * dim**2 + 4 * tokens**2 * dim, 4 * (dim**2 + dim) + own)
+        return BlockCost("feed_forward", 4 * tokens * dim * width, 2 * dim * width + width + dim + own)
+
+    places = tokens * dim
+    if shape.context is not None:
+        stem_flops, stem_parameters, read = 0, BYTES * dim + places, tokens
+    else:
+        assert shape.image is not None
+        assert shape.patch is not None
+        values = patch_height(shape.image, shape.patch) * shape.patch * shape.channels
+        stem_flops, stem_parameters, read = tokens * 2 * values * dim, values * dim + dim + places, 1
+    return BackboneCosts(
+        tokens=tokens,
+        dim=dim,
+        stem_flops=stem_flops,
+        head_flops=read * 2 * dim * shape.classes,
+        stem_parameters=stem_parameters,
+        head_parameters=norm + dim * shape.classes + shape.classes,
+        blocks=tuple(block(number, hint) for number, hint in enumerate(hints, start=1)),
+    )
+
+
+@lru_cache(maxsize=64)
+def _function(shape: FunctionShape, hints: tuple[BlockHints, ...]) -> BackboneCosts:
+    """Made and run on torch's meta device, once for each depth and set of hints."""
+    from trainers.backbones.user import user_costs
+
+    return user_costs(shape, hints)
+
+
+# Each takes the shape of its kind.
+PRICES: dict[str, Callable[[Any, tuple[BlockHints, ...]], BackboneCosts]] = {
+    "mixer": _mixer,
+    "transformer": _transformer,
+    "function": _function,
+}

@@ -8,6 +8,10 @@ class TrainerError(ValueError):
     """The user asked for something that cannot be trained; the message says what would be right."""
 
 
+class CheckpointError(TrainerError):
+    """A checkpoint is missing, damaged, or belongs to something else; the message names the file."""
+
+
 class Diverged(RuntimeError):
     """A loss or a gradient norm stopped being finite at `step` (counted from 1)."""
 

@@ -2,6 +2,8 @@
 
 A method whose formula is x <- A x + s F(N(x)) leaves A and s to the wiring; what it asks of F, of N and of the
 training of F's weights are the hints of that block. Our backbones honour every hint of `KNOWN`.
+Query and key maps of an attention are not among the linear maps that initial scales mean: DeepNorm and T-Fixup
+(huang20f, ICML 2020) scale values, outputs and feed-forward maps alone.
 """
 
 import sys

@@ -9,6 +9,7 @@ from typing import TypedDict
 import torch
 from torch import nn
 
+from trainers import resume
 from trainers.batches import batches
 from trainers.data import Data
 from trainers.errors import Diverged, TrainerError
@@ -39,7 +40,14 @@ class Group(TypedDict):
 
 
 def train(
-    model: nn.Module, data: Data, recipe: Recipe, *, steps: int, seed: int, report_at: Collection[int]
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    *,
+    steps: int,
+    seed: int,
+    report_at: Collection[int],
+    keep: resume.Keep | None = None,
 ) -> Generator[Progress, None, None]:
     """Train in place with AdamW, yielding a Progress at each step in `report_at` and at the last.
 
@@ -48,6 +56,10 @@ def train(
     bit-equal weights and reports. `recipe.threads` holds for the whole process until the generator ends. Raises
     TrainerError at once on bad arguments, and Diverged while running, at the first loss or gradient norm that is
     not finite, before that step changes the weights.
+
+    With `keep` the state is written to its file every so many steps, after the report of such a step was taken, and
+    where that file is there when training begins, it goes on from there, as if it had never stopped: reports up to
+    that step are not repeated. Raises CheckpointError then where the file is damaged or of another training.
     """
     if steps < 1:
         raise TrainerError(f"steps must be at least 1, not {steps}")
@@ -55,7 +67,8 @@ def train(
     if outside:
         raise TrainerError(f"cannot report at step {outside[0]}: steps go from 1 to {steps}")
     groups = parameter_groups(model, recipe.weight_decay)
-    return _run(groups, model, data, recipe, steps=steps, seed=seed, reports=frozenset(report_at) | {steps})
+    reports = frozenset(report_at) | {steps}
+    return _run(groups, model, data, recipe, steps=steps, seed=seed, reports=reports, keep=keep)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[Group]:
@@ -101,21 +114,26 @@ def _run(
     steps: int,
     seed: int,
     reports: frozenset[int],
+    keep: resume.Keep | None,
 ) -> Generator[Progress, None, None]:
     optimiser = torch.optim.AdamW([dict(group) for group in groups], lr=recipe.lr, fused=True)
     parameters = [parameter for group in groups for parameter in group["params"]]
     device = parameters[0].device
-    images, labels = data.train.images.to(device), data.train.labels.to(device)
-    order = batches(len(labels), recipe.batch, seed)
-    losses: list[float] = []
+    inputs, labels = data.train.inputs.to(device), data.train.labels.to(device)
+    own = resume.identity(model, data, recipe, steps=steps, seed=seed)
+    done, losses = 0, list[float]()
+    if keep is not None and keep.path.exists():
+        done, losses = resume.read(keep.path, model, optimiser, own)
+    order = batches(len(labels), recipe.batch, seed, start=done)
     model.train()
     with _threads(recipe.threads):
-        for step in range(1, steps + 1):
+        for step in range(done + 1, steps + 1):
             chosen = next(order).to(device)
             for group in optimiser.param_groups:
                 group["lr"] = group["lr_scale"] * learning_rate(recipe, step, steps)
             optimiser.zero_grad()
-            loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+            # Of text each sample has a label a byte, kept in a byte.
+            loss = nn.functional.cross_entropy(model(inputs[chosen]).flatten(0, -2), labels[chosen].long().flatten())
             loss.backward()  # type: ignore[no-untyped-call]
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             # One transfer for both numbers, and before the weights are touched.
@@ -129,6 +147,8 @@ def _run(
                 _check_finite(step, validation_loss)
                 yield Progress(step, math.fsum(losses) / len(losses), accuracy, validation_loss)
                 losses.clear()
+            if keep is not None and step % keep.every == 0:
+                resume.write(keep.path, model, optimiser, losses, step, own)
 
 
 def _check_finite(step: int, value: float) -> None:

@@ -35,6 +35,12 @@ def test_it_says_what_it_takes_to_run_this_again():
     assert facts["versions"]["wireloom"]
 
 
+def test_files_that_were_read_are_kept_by_name():
+    facts = environment("0123456789abcdef", "cpu", {"mine.npz": "ff" * 32})
+    assert facts.pop("data_files") == {"mine.npz": "ff" * 32}
+    assert facts == environment("0123456789abcdef", "cpu", {})
+
+
 def test_outside_a_checkout_there_is_no_commit(monkeypatch):
     def absent(*_, **__):
         raise FileNotFoundError

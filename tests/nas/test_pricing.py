@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from graphs import TopologyError, families, lower
 from nas.evaluate import build_model
 from nas.pricing import backbone_options, broken_limit, judged, model_cost, priced
+from trainers.catalogue import describe
 from trainers.errors import TrainerError
 
 
@@ -98,3 +99,36 @@ def test_costs_of_every_family_are_those_of_the_model(make, name):
     blocks = sum(sum(counts[module].values()) for module in counts if re.fullmatch(r".*\.blocks\.\d+", module))
     rest = sum(sum(counts.get(f"Classifier.{part}", {}).values()) for part in ("stem", "head"))
     assert blocks + rest == pytest.approx(cost.block_flops, rel=0.01)
+
+
+TRANSFORMERS = {
+    "text": {"data": {"kind": "stdlib", "context": 12}, "backbone": {"kind": "transformer", "dim": 16, "heads": 2}},
+    "images": {"data": {"kind": "digits"}, "backbone": {"kind": "transformer", "dim": 16, "heads": 2, "patch": 4}},
+}
+
+
+@pytest.mark.parametrize("task", TRANSFORMERS)
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_costs_of_every_family_on_a_transformer_are_those_of_the_model(make, name, task):
+    """Block FLOPs, attention scores among them, exactly torch's on the meta device; parameters exactly."""
+    topology = families.FAMILIES[name](8, **({"period": 2} if name == "mudd" else {}))
+    experiment = make(train={"budget_gflops": 10, "batch": 8, "lr": 1e-3, "warmup": 0.1}, **TRANSFORMERS[task])
+    cost = priced(experiment, topology).cost
+    facts = describe(experiment.data.source)
+    model = build_model(topology, backbone_options(experiment), seed=0, **facts).to("meta")
+    assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())
+    size = (1, 12) if task == "text" else (1, 1, 8, 8)
+    inputs = torch.zeros(size, dtype=torch.uint8 if task == "text" else torch.float32, device="meta")
+    with FlopCounterMode(display=False, depth=None) as counter:
+        model(inputs)
+    counts = counter.get_flop_counts()
+    blocks = sum(sum(counts[module].values()) for module in counts if re.fullmatch(r".*\.blocks\.\d+", module))
+    rest = sum(sum(counts.get(f"Classifier.{part}", {}).values()) for part in ("stem", "head"))
+    assert blocks + rest == cost.block_flops
+
+
+def test_only_attention_has_inputs_of_its_own_for_queries_keys_and_values(make):
+    experiment = make(**TRANSFORMERS["text"])
+    assert model_cost(experiment, families.mudd(4, period=2)).blocks
+    with pytest.raises(TopologyError, match=r"block 2 of mudd.* reads 3 values .* transformer there has 1 input"):
+        model_cost(experiment, families.mudd(4, period=1))

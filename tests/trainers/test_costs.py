@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -47,15 +49,15 @@ def counted_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def check_price(sizes: dict[str, Any], hints: Hints | None = None) -> None:
+def check_price(sizes: dict[str, Any], hints: Hints | None = None, kind: str = "mixer") -> None:
     """The price is what torch counts, to the last FLOP and parameter: of the stem, of every block, of the head."""
-    price = costs.price("mixer", **sizes, hints=hints)
+    price = costs.price(kind, **sizes, hints=hints)
     with torch.device("meta"):
-        backbone = backbones.build("mixer", **sizes, hints=hints)
+        backbone = backbones.build(kind, **sizes, hints=hints)
     hidden = (1, price.tokens, price.dim)
-    image = (1, sizes["channels"], *sizes["image"])
+    sample = (1, sizes["context"]) if "context" in sizes else (1, sizes["channels"], *sizes["image"])
 
-    assert price.stem_flops == counted_flops(backbone.stem, *image)
+    assert price.stem_flops == counted_flops(backbone.stem, *sample)
     assert price.head_flops == counted_flops(backbone.head, *hidden)
     assert [block.flops for block in price.blocks] == [counted_flops(b, *hidden) for b in backbone.blocks]
     assert price.stem_parameters == counted_parameters(backbone.stem)
@@ -66,6 +68,39 @@ def check_price(sizes: dict[str, Any], hints: Hints | None = None) -> None:
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_prices_equal_what_torch_counts(sizes: dict[str, Any]) -> None:
     check_price(sizes)
+
+
+IMAGES: dict[str, Any] = {"depth": 3, "dim": 12, "patch": 2, "image": (4, 10), "channels": 1, "classes": 8}
+BYTES: dict[str, Any] = {"depth": 3, "dim": 12, "context": 7, "classes": 256}
+
+
+@pytest.mark.parametrize("change", [
+    {}, {"depth": 4}, {"dim": 20}, {"heads": 3}, {"hidden": 5}, {"patch": 1}, {"image": (1, 6)}, {"channels": 3},
+    {"classes": 3},
+], ids=str)  # fmt: skip
+def test_a_transformer_of_images_costs_what_torch_counts(change: dict[str, Any]) -> None:
+    check_price(IMAGES | change, kind="transformer")
+    if change not in ({}, {"heads": 3}):
+        assert costs.price("transformer", **IMAGES | change) != costs.price("transformer", **IMAGES)
+
+
+@given(st.integers(1, 5), st.integers(1, 8), st.integers(1, 4), st.integers(1, 40), st.integers(1, 70))
+@settings(max_examples=15, deadline=None)
+def test_a_transformer_of_text_costs_what_torch_counts(
+    depth: int, each: int, heads: int, context: int, hidden: int
+) -> None:
+    sizes = {"depth": depth, "dim": each * heads, "heads": heads, "context": context, "hidden": hidden}
+    check_price(BYTES | sizes, kind="transformer")
+
+
+def test_the_scores_of_attention_are_in_its_price() -> None:
+    short, long = (costs.price("transformer", **BYTES | {"context": context}).blocks[0].flops for context in (8, 16))
+    assert long - 2 * short == 4 * 12 * (16**2 - 2 * 8**2)
+
+
+@pytest.mark.parametrize("hints", HINTS[:2])
+def test_a_transformer_without_a_norm_has_fewer_parameters(hints: Hints) -> None:
+    check_price(BYTES, hints, kind="transformer")
 
 
 @pytest.mark.parametrize("option", CHANGES)

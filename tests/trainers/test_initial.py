@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainers.errors import TrainerError
-from trainers.initial import initialise
+from trainers.initial import initialise, restart
 
 
 def test_linear_is_uniform_within_the_bound_and_norms_are_the_identity() -> None:
@@ -75,3 +75,44 @@ def test_other_dtypes_get_the_same_numbers_rounded() -> None:
 def test_a_module_without_a_rule_is_refused_by_name() -> None:
     with pytest.raises(TrainerError, match=r"cannot initialise '1.weight' of 'block3'.*Conv2d"):
         initialise(nn.Sequential(nn.Linear(2, 2), nn.Conv2d(1, 1, 1)), seed=0, name="block3")
+
+
+def test_an_embedding_is_normal_with_variance_one_over_its_width() -> None:
+    module = nn.Embedding(500, 100)
+    initialise(module, seed=0, name="stem")
+    weight = module.weight.detach()
+    # Three standard errors of the mean and of the variance of 50,000 normal draws.
+    assert abs(weight.mean()) < 3 * 0.1 / math.sqrt(50_000)
+    assert abs(weight.var() / 0.01 - 1) < 3 * math.sqrt(2 / 50_000)
+    assert weight.abs().max() > 0.3, "normal, not uniform"
+
+
+def test_a_map_marked_unscaled_is_left_alone() -> None:
+    def start(mark: bool) -> torch.Tensor:
+        module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        if mark:
+            module[0].unscaled = True
+        initialise(module, seed=0, name="block1", inner_scale=0.5)
+        weight: torch.Tensor = module[0].weight
+        return weight
+
+    assert torch.equal(start(mark=False), 0.5 * start(mark=True))
+
+
+def test_somebody_elses_module_is_reset_by_its_own_rule_from_seed_and_name() -> None:
+    def start(seed: int, name: str) -> torch.Tensor:
+        module = nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.Conv1d(3, 3, 3))
+        restart(module, seed=seed, name=name)
+        assert (module[1].weight == 1).all()
+        assert not torch.equal(module[0].weight[:, :, 0], module[2].weight[:, :2, 0])
+        weight: torch.Tensor = module[2].weight
+        return weight
+
+    before = torch.get_rng_state()
+    module = nn.Conv1d(2, 3, 3)
+    torch.set_rng_state(before)
+    restart(module, seed=1, name="block1")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(start(1, "block1"), start(1, "block1"))
+    assert not torch.equal(start(1, "block1"), start(1, "block2"))
+    assert not torch.equal(start(1, "block1"), start(2, "block1"))

@@ -99,8 +99,8 @@ def doubled(digits: Data) -> Data:
     """In float64, because Adam turns rounding of a gradient near 0 into a visible step."""
     return replace(
         digits,
-        train=replace(digits.train, images=digits.train.images.double()),
-        validation=replace(digits.validation, images=digits.validation.images.double()),
+        train=replace(digits.train, inputs=digits.train.inputs.double()),
+        validation=replace(digits.validation, inputs=digits.validation.inputs.double()),
     )
 
 
@@ -121,7 +121,7 @@ def check_update(trained: nn.Module, expected: nn.Module, digits: Data, treated:
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in expected.named_parameters()}
     for step in range(1, 5):
         expected.zero_grad()
-        nn.functional.cross_entropy(expected(digits.train.images), digits.train.labels).backward()
+        nn.functional.cross_entropy(expected(digits.train.inputs), digits.train.labels).backward()
         gradients = [p.grad for p in expected.parameters() if p.grad is not None]
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
         with torch.no_grad():
@@ -182,7 +182,7 @@ def train_plainly(model: nn.Module, data: Data, recipe: Recipe, *, steps: int, s
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step, steps)
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(data.train.images[chosen]), data.train.labels[chosen]).backward()
+        nn.functional.cross_entropy(model(data.train.inputs[chosen]), data.train.labels[chosen]).backward()
         nn.utils.clip_grad_norm_(matrices + vectors, recipe.clip)
         optimiser.step()
 

@@ -1,6 +1,6 @@
 """A backbone in parts: a stem, blocks without skips, and a head; the wiring comes from elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -11,10 +11,11 @@ from trainers.initial import initialise
 
 @dataclass(frozen=True)
 class Backbone:
-    """stem: images -> x0 (batch, tokens, dim); blocks keep that shape; head: that -> (batch, classes).
+    """stem: inputs -> x0 (batch, tokens, dim); blocks keep that shape; head: that -> logits.
 
-    `hints[l - 1]` are those of block l. What they change in a block's forward pass is built into the block, which
-    defines its linear maps in the order of use.
+    Logits are (batch, classes), of text (batch, context, classes). `hints[l - 1]` are those of block l. What they
+    change in a block's forward pass is built into the block, which defines its linear maps in the order of use.
+    `start` gives one part its seeded weights.
     """
 
     stem: nn.Module
@@ -22,6 +23,7 @@ class Backbone:
     head: nn.Module
     names: tuple[str, ...]
     hints: tuple[BlockHints, ...]
+    start: Callable[..., None] = initialise
 
     def parts(self) -> Iterator[tuple[str, nn.Module]]:
         """Every part with its name: "stem", "block1" to "blockL", "head"."""
@@ -34,7 +36,7 @@ class Backbone:
         hints = dict(zip(self.names, self.hints, strict=True))
         for name, module in self.parts():
             hint = hints.get(name, PLAIN)
-            initialise(
+            self.start(
                 module,
                 seed=seed,
                 name=name,

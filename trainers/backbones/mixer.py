@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from trainers.backbones.backbone import Backbone
+from trainers.backbones.norm import norm
 from trainers.hints import PLAIN, BlockHints
-from trainers.shapes import MixerShape
+from trainers.shapes import MixerShape, patch_height
 
 
 class Stem(nn.Module):
@@ -16,37 +17,20 @@ class Stem(nn.Module):
 
     def __init__(self, shape: MixerShape) -> None:
         super().__init__()
-        self.patch = shape.patch
+        self.patch = patch_height(shape.image, shape.patch), shape.patch
         self.embed = nn.Linear(shape.patch_values, shape.dim)
 
     def forward(self, image_bchw: torch.Tensor) -> torch.Tensor:
-        batch, channels, height, width = image_bchw.shape
-        rows, columns, side = height // self.patch, width // self.patch, self.patch
-        grid = image_bchw.reshape(batch, channels, rows, side, columns, side)
-        patches = grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * side * side)
-        tokens: torch.Tensor = self.embed(patches)
+        tokens: torch.Tensor = self.embed(patches(image_bchw, *self.patch))
         return tokens
 
 
-class ScaledLayerNorm(nn.LayerNorm):
-    """s LN(u), (b, t, d) -> (b, t, d), for a fixed number s."""
-
-    def __init__(self, dim: int, scale: float) -> None:
-        super().__init__(dim)
-        self.scale = scale
-
-    def forward(self, u_btd: torch.Tensor) -> torch.Tensor:
-        return self.scale * super().forward(u_btd)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, scale={self.scale}"
-
-
-def _norm(dim: int, hints: BlockHints) -> nn.Module:
-    """N of a block: LN, s LN, or nothing; s is the hint `norm_scale`, and `pre_norm` says whether there is one."""
-    if not hints.pre_norm:
-        return nn.Identity()
-    return nn.LayerNorm(dim) if hints.norm_scale == 1.0 else ScaledLayerNorm(dim, hints.norm_scale)
+def patches(image_bchw: torch.Tensor, tall: int, wide: int) -> torch.Tensor:
+    """The pixels of each patch, (b, t, c * tall * wide), patches in reading order."""
+    batch, channels, height, width = image_bchw.shape
+    rows, columns = height // tall, width // wide
+    grid = image_bchw.reshape(batch, channels, rows, tall, columns, wide)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * tall * wide)
 
 
 class TokenMixing(nn.Module):
@@ -54,7 +38,7 @@ class TokenMixing(nn.Module):
 
     def __init__(self, shape: MixerShape, hints: BlockHints = PLAIN) -> None:
         super().__init__()
-        self.norm = _norm(shape.dim, hints)
+        self.norm = norm(shape.dim, hints)
         self.expand = nn.Linear(shape.tokens, shape.token_width)
         self.reduce = nn.Linear(shape.token_width, shape.tokens)
 
@@ -69,7 +53,7 @@ class ChannelMixing(nn.Module):
 
     def __init__(self, shape: MixerShape, hints: BlockHints = PLAIN) -> None:
         super().__init__()
-        self.norm = _norm(shape.dim, hints)
+        self.norm = norm(shape.dim, hints)
         self.expand = nn.Linear(shape.dim, shape.channel_width)
         self.reduce = nn.Linear(shape.channel_width, shape.dim)
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.backbones.mixer import ChannelMixing, Head, ScaledLayerNorm, Stem, TokenMixing, mixer
+from trainers.backbones.mixer import ChannelMixing, Head, Stem, TokenMixing, mixer
+from trainers.backbones.norm import ScaledLayerNorm
 from trainers.hints import PLAIN, BlockHints
-from trainers.shapes import MixerShape
+from trainers.shapes import MixerShape, ports
 
 SHAPE = MixerShape(depth=3, dim=6, patch=2, image=(4, 6), channels=2, classes=5)
 
@@ -90,7 +91,7 @@ def test_norm_scale_multiplies_the_normalised_input(kind: type[TokenMixing] | ty
 
 @BLOCKS
 def test_every_block_has_an_argument_per_port(kind: type[TokenMixing] | type[ChannelMixing]) -> None:
-    assert len(inspect.signature(kind(SHAPE).forward).parameters) == len(MixerShape.ports)
+    assert len(inspect.signature(kind(SHAPE).forward).parameters) == len(ports("mixer"))
 
 
 def test_hints_go_to_the_block_of_their_number() -> None:
