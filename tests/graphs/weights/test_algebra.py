@@ -1,4 +1,5 @@
 import itertools
+import math
 from fractions import Fraction as F
 
 import pytest
@@ -158,7 +159,8 @@ def test_helpers_are_what_they_say_of_matrices(data):
     def shows(rule, expected, edges):
         """These numbers, and no edge where there was none (cancelled constants may leave fewer)."""
         now, flags = evaluate(rule), support(rule)
-        assert now == tuple(map(tuple, expected))
+        for row, right in zip(now, expected, strict=True):  # constants that cancel may be left out: 1 + x - 1
+            assert all(math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12) for a, b in zip(row, right, strict=True))
         for row, live, allowed in zip(now, flags, edges, strict=True):
             assert all(not entry or on for entry, on in zip(row, live, strict=True))
             assert all(not on or may for on, may in zip(live, allowed, strict=True))
