@@ -206,3 +206,14 @@ def test_the_operators_pass_torch_s_checks():
 def test_the_operators_have_gradients_of_their_own():
     sources, weight = [double(3, 4, seed=j) for j in range(3)], double(3, 2, 3, 1, seed=9)
     assert gradcheck(lambda w, *s: kernels.mix_op(list(s), w), (weight, *sources))
+
+
+def test_weights_handed_over_late_keep_their_precision():
+    """Of 16-bit sources too: these differ by less than a rounding."""
+    x = torch.ones(3, 5, dtype=torch.bfloat16, requires_grad=True)
+    weights = [torch.full((3, 1, 1), value) for value in (1 + 2**-12, -1.0)]
+    full = [in_full(weight, SCALAR, 5) for weight in weights]
+    shares = gather.fan(x, [gather.Consumer(1, None, (3, 1, 1))] * 2)
+    outputs = [gather.mix([share], weight)[0] for share, weight in zip(shares, full, strict=True)]
+    (grad,) = torch.autograd.grad(outputs, x, [torch.ones_like(x)] * 2)
+    assert grad.unique().tolist() == [2**-12]
