@@ -138,7 +138,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 {"trials": str(experiment.trials)},
             )
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
-                if not tracker.knows(trial):
+                if trial.number not in study.rungs.waiting and not tracker.knows(trial):
                     tracker.trial(trial, _picture(trial))
         for design in study.designs:
             if not design.runs:

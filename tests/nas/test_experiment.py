@@ -272,7 +272,8 @@ def test_resolved_loads_to_an_equal_experiment_in_the_files_order(load, text):
 def test_resolved_fills_defaults_in(load):
     resolved = load(LEAST).resolved()
     assert resolved["train"]["weight_decay"] == 0.01
-    assert resolved["search"] == {"sampler": "tpe", "baselines": True, "random_share": 0.15}
+    search = {"sampler": "tpe", "population": 20, "tournament": 5, "baselines": True, "random_share": 0.15}
+    assert resolved["search"] == search
     assert resolved["objectives"] == [{"metric": "accuracy_per_gflop", "goal": "maximize", "floor": 0.5}]
     assert resolved["limits"] == {}
 

@@ -18,8 +18,10 @@ def test_rungs_are_powers_of_what_is_kept():
         (HALF, 100, (25, 50)),
         (HALF, 101, (25, 50)),
         (HALF, 4, (1, 2)),
-        (HALF, 3, (1, 2)),  # 0.75 and 1.5 are rounded
-        (HALF, 2, (1,)),  # both rungs fall on step 1
+        (HALF, 3, ()),  # no step is near 0.75 or 1.5
+        (HALF, 2, (1,)),  # step 1 is half of the budget, and not a quarter
+        (HALF, 10, (5,)),  # 2 is a fifth less than 2.5
+        (HALF, 19, (5, 10)),  # within a tenth of 4.75 and 9.5
         (HALF, 1, ()),  # the only step is the end
         (Halving(rungs=2, keep=0.99), 10, ()),
         (None, 100, ()),
