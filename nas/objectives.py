@@ -11,12 +11,15 @@ from nas.records import CurvePoint
 if TYPE_CHECKING:
     from nas.experiment import Objective
 
+COUNTED = ("flops", "parameters", "traffic")  # before any training
+# What training changes; the rest a topology has from the start, but for the seconds.
+GROWING = ("accuracy", "loss", "accuracy_per_gflop", "mnas", "auc_log_compute", "compute_to_target")
 AUC_LOW = 0.1  # of the budget: where the area begins if the file does not say
 
 
 def values(
     objectives: "Sequence[Objective]",
-    cost: Cost,
+    cost: Cost | Mapping[str, float],
     *,
     accuracy: float,
     loss: float,
@@ -30,20 +33,15 @@ def values(
     ``flops`` are inference FLOPs of one sample, ``traffic`` is in Td, ``seconds`` is the training time measured.
     ``curve`` is all that was measured of the trial so far, ``budget_flops`` its whole training budget.
     """
-    measured: Mapping[str, float] = {
-        "accuracy": accuracy,
-        "loss": loss,
-        "seconds": seconds,
-        "flops": float(cost.flops),
-        "parameters": float(cost.parameters),
-        "traffic": float(cost.traffic),
-    }
+    counted = cost if isinstance(cost, Mapping) else {name: getattr(cost, name) for name in COUNTED}
+    measured: dict[str, float] = {"accuracy": accuracy, "loss": loss, "seconds": seconds}
+    measured |= {name: float(counted[name]) for name in COUNTED}
     accuracies = [(point.flops, point.accuracy) for point in curve if point.accuracy is not None]
     result: dict[str, float] = {}
     for objective in objectives:
         match objective.metric:
             case "accuracy_per_gflop":
-                value = accuracy_per_gflop(accuracy, cost.flops, classes=classes, floor=objective.floor or 0.0)
+                value = accuracy_per_gflop(accuracy, measured["flops"], classes=classes, floor=objective.floor or 0.0)
             case "mnas":
                 paid = measured[objective.cost or "flops"]
                 value = mnas(accuracy, paid, target=objective.target or 1.0, weight=objective.weight or 0.0)

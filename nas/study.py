@@ -341,7 +341,7 @@ class Study:
             number=number,
             status=status.value,
             # A promoted trial is trained from its start once more, and pays for it.
-            spent_flops=self.ledger.spent.get(number, 0.0) + outcome.step * plan.flops_per_step,
+            spent_flops=self.ledger.spent.get(number, 0) + outcome.step * plan.flops_per_step,
             objectives=objectives,
             accuracy=outcome.accuracy,
             loss=outcome.loss,
