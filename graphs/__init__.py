@@ -10,7 +10,6 @@ from graphs.cost import BlockCost as BlockCost
 from graphs.cost import Cost as Cost
 from graphs.cost import ModelCost as ModelCost
 from graphs.cost import price as price
-from graphs.edits import edited as edited
 from graphs.errors import CompileError as CompileError
 from graphs.errors import TopologyError as TopologyError
 from graphs.errors import UserError as UserError

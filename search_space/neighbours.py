@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 
 from graphs.errors import UserError
-from search_space.domain import Choice, Domain, FloatRange, IntRange
+from search_space.domain import Domain, FloatRange, IntRange
 from search_space.enumeration import with_edges
 from search_space.family import Family
 from search_space.point import Point, RandomSuggest, Value
@@ -104,7 +104,7 @@ def _next(domain: Domain, value: Value, rng: random.Random) -> list[Value]:
     if isinstance(domain, IntRange):
         return [moved for moved in (int(value) - domain.step, int(value) + domain.step) if moved in domain.every()]
     options = list(domain.every())
-    if isinstance(domain, Choice) and any(isinstance(option, bool | str) for option in options):
+    if any(isinstance(option, bool | str) for option in options):
         return [option for option in options if option != value]
     options.sort(key=float)
     place = options.index(value)
