@@ -101,11 +101,12 @@ def compute_to_target(curve: Sequence[tuple[float, float]], *, target: float, bu
     there, and the less so the closer it came.
     """
     points = _from_chance(curve, chance)
+    if points[0][1] >= target:
+        return math.exp(points[0][0])
     for (x0, y0), (x1, y1) in pairwise(points):
         if y1 >= target:
-            return math.exp(x1 if y0 >= target else x0 + (x1 - x0) * (target - y0) / (y1 - y0))
-    best = max(y for _, y in points)
-    return budget * (1 + (target - best) / target) if best < target else math.exp(points[0][0])
+            return math.exp(x0 + (x1 - x0) * (target - y0) / (y1 - y0))
+    return budget * (1 + (target - max(y for _, y in points)) / target)
 
 
 def _from_chance(curve: Sequence[tuple[float, float]], chance: float) -> list[tuple[float, float]]:
