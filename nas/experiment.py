@@ -116,7 +116,8 @@ class Objective(Strict):
         if name not in TAKES.get(metric, ()):
             if value is not None:
                 takers = " and ".join(one for one, names in TAKES.items() if name in names)
-                raise wrong(f"{value} has no meaning here; only {takers} takes a {name}")
+                take = "take" if " and " in takers else "takes"
+                raise wrong(f"{value} has no meaning here; only {takers} {take} a {name}")
             return None
         if name == "target" and value is None:
             aim = "the cost aimed at, such as 'target: 2.0e6'" if metric == "mnas" else "an accuracy, such as 0.9"

@@ -177,7 +177,7 @@ WRONG = [
         "{metric: flops, goal: minimize, target: 90}",
         17,
         "objectives[1].target",
-        "90.0 has no meaning here; only mnas and compute_to_target takes a target",
+        "90.0 has no meaning here; only mnas and compute_to_target take a target",
     ),
     (
         OBJECTIVE,
