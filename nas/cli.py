@@ -104,6 +104,7 @@ def search(
 
 
 def _print_plan(experiment: "Experiment", found: list[Any], console: Console) -> None:
+    from nas.advice import advice
     from nas.search import too_small
 
     size = experiment.space.size()
@@ -129,8 +130,8 @@ def _print_plan(experiment: "Experiment", found: list[Any], console: Console) ->
         f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all"
     )
     warning = too_small(experiment)
-    if warning is not None:
-        console.print(warning, style="yellow", soft_wrap=True)
+    for said in (*advice(experiment), *([] if warning is None else [warning])):
+        console.print(said, style="yellow", soft_wrap=True)
 
 
 def _print_baselines(experiment: "Experiment", console: Console) -> None:
@@ -346,6 +347,26 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
 
     Console().print(FrontTable(views.experiment, views.front, title="Pareto front"))
     typer.echo(f"{run}/report.html")
+
+
+@app.command()
+def audit(run: RunDir, as_json: AsJson = False) -> None:
+    """Say whether early stopping would mislead: how a run's cheap rungs rank its topologies beside full training.
+
+    Needs at least 10 topologies trained in full: a run without halving, or one with search.halving.audit. Prints
+    Kendall's tau per rung with a bootstrap interval, how many of the final front a rung would have stopped, and a
+    warning where that is not to be relied on. Writes nothing.
+
+    Example: wireloom audit runs/digits
+    """
+    from nas.views import Views
+
+    found = Views.open(run).audit
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    for line in found.lines():
+        typer.echo(line)
 
 
 def _print_json(data: Any) -> None:

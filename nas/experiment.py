@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
+from nas.objectives import AUC_LOW
+from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
 from search_space.schema import Strict, build, one_of, parse, wrong
@@ -19,7 +21,18 @@ from trainers import catalogue, functions, shapes
 from trainers.errors import TrainerError
 
 Goal = Literal["maximize", "minimize"]
-Metric = Literal["accuracy", "loss", "flops", "parameters", "traffic", "seconds", "accuracy_per_gflop"]
+Metric = Literal[
+    "accuracy",
+    "loss",
+    "flops",
+    "parameters",
+    "traffic",
+    "seconds",
+    "accuracy_per_gflop",
+    "mnas",
+    "auc_log_compute",
+    "compute_to_target",
+]
 Limited = Literal["flops", "parameters", "traffic"]
 
 # Which way each metric is better. The other way round is a slip of the pen: the best model would be the worst.
@@ -31,7 +44,18 @@ GOALS: Mapping[Metric, Goal] = {
     "traffic": "minimize",
     "seconds": "minimize",
     "accuracy_per_gflop": "maximize",
+    "mnas": "maximize",
+    "auc_log_compute": "maximize",
+    "compute_to_target": "minimize",
 }
+# What only some metrics are told beside their goal.
+TAKES: Mapping[Metric, tuple[str, ...]] = {
+    "accuracy_per_gflop": ("floor",),
+    "mnas": ("target", "weight", "cost"),
+    "auc_log_compute": ("low_gflops", "high_gflops"),
+    "compute_to_target": ("target",),
+}
+MNAS_WEIGHT = -0.07  # "5 % relative accuracy per doubling", arXiv 1807.11626
 RATIO: Metric = "accuracy_per_gflop"
 RATIO_FLOOR = 0.5
 
@@ -94,13 +118,22 @@ class Backbone(Strict):
 class Objective(Strict):
     """One axis of the Pareto front.
 
+    ``epsilon`` is what two values must differ by to count as different: they are compared as multiples of it.
     ``floor``, of accuracy_per_gflop alone: an accuracy below which the objective counts as 0, so that a model which
-    has learned nothing cannot win by being cheap.
+    has learned nothing cannot win by being cheap. ``target``: of mnas the ``cost`` aimed at, which is missed at the
+    price of ``weight``; of compute_to_target an accuracy. ``low_gflops`` and ``high_gflops`` are training compute,
+    between which auc_log_compute averages.
     """
 
     metric: Metric = Field(examples=["accuracy"])
     goal: Goal = Field(examples=["maximize"])
+    epsilon: float | None = Field(default=None, gt=0)
     floor: float | None = Field(default=None, gt=0, lt=1, validate_default=True)
+    target: float | None = Field(default=None, gt=0, validate_default=True)
+    weight: float | None = Field(default=None, lt=0, validate_default=True)
+    cost: Limited | None = Field(default=None, validate_default=True)
+    low_gflops: float | None = Field(default=None, gt=0)
+    high_gflops: float | None = Field(default=None, gt=0)
 
     @field_validator("goal")
     @classmethod
@@ -110,14 +143,25 @@ class Objective(Strict):
             raise wrong(f"{goal!r} is the wrong way for {metric}; write {GOALS[metric]}")
         return goal
 
-    @field_validator("floor")
+    @field_validator("floor", "target", "weight", "cost", "low_gflops", "high_gflops")
     @classmethod
-    def _floor(cls, floor: float | None, info: ValidationInfo) -> float | None:
-        if info.data.get("metric") == RATIO:
-            return RATIO_FLOOR if floor is None else floor
-        if floor is not None:
-            raise wrong(f"{floor:g} has no meaning here; only {RATIO} takes a floor")
-        return None
+    def _taken(cls, value: float | str | None, info: ValidationInfo) -> float | str | None:
+        name, metric = str(info.field_name), info.data.get("metric")
+        if metric is None:  # wrong itself, which is said first
+            return value
+        if name not in TAKES.get(metric, ()):
+            if value is not None:
+                takers = " and ".join(one for one, names in TAKES.items() if name in names)
+                take = "take" if " and " in takers else "takes"
+                raise wrong(f"{value} has no meaning here; only {takers} {take} a {name}")
+            return None
+        if name == "target" and value is None:
+            aim = "the cost aimed at, such as 'target: 2.0e6'" if metric == "mnas" else "an accuracy, such as 0.9"
+            raise wrong(f"missing; add {aim}")
+        if metric == "compute_to_target" and isinstance(value, float) and value > 1:
+            raise wrong(f"{value:g} is no accuracy; write a share of at most 1, such as 0.9")
+        defaults: Mapping[str, float | str] = {"floor": RATIO_FLOOR, "weight": MNAS_WEIGHT, "cost": "flops"}
+        return defaults.get(name) if value is None else value
 
 
 class Train(Strict):
@@ -133,16 +177,27 @@ class Train(Strict):
 
 
 class Halving(Strict):
-    """Early stopping: after each rung the better ``keep`` share goes on."""
+    """Early stopping: after each rung the better ``keep`` share goes on.
 
+    ``stopping`` decides when a trial comes to a rung, ``promotion`` leaves every trial at its first rung until it is
+    among the best there. The first ``audit`` trials that are no baselines are trained in full all the same.
+    """
+
+    form: Literal["stopping", "promotion"] = "stopping"
     rungs: int = Field(default=3, ge=2, le=6)
     keep: float = Field(default=0.34, gt=0, lt=1)
+    audit: int = Field(default=0, ge=0, le=MOST_TRIALS)
 
 
 class Search(Strict):
-    """How points are proposed; without ``halving`` every trial gets its full budget."""
+    """How points are proposed; without ``halving`` every trial gets its full budget.
 
-    sampler: Literal["tpe", "random"] = "tpe"
+    ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from.
+    """
+
+    sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
+    population: int = Field(default=20, ge=2, le=10_000)
+    tournament: int = Field(default=5, ge=1, le=10_000)
     halving: Halving | None = None
     baselines: bool = True
     random_share: float = Field(default=0.15, ge=0, le=1)
@@ -222,6 +277,27 @@ class Experiment(Strict):
             if metric in metrics[:index]:
                 raise wrong(f"{metric!r} is listed twice; keep one of them", at=(index, "metric"))
         return objectives
+
+    @model_validator(mode="after")
+    def _sampler_fits_space(self) -> Self:
+        problem = unfit(self.search.sampler, self.space)
+        if problem is not None:
+            raise wrong(problem, at=("search", "sampler"))
+        return self
+
+    @model_validator(mode="after")
+    def _areas_lie_in_the_budget(self) -> Self:
+        budget = self.train.budget_gflops
+        for index, one in enumerate(self.objectives):
+            high = budget if one.high_gflops is None else one.high_gflops
+            low = AUC_LOW * budget if one.low_gflops is None else one.low_gflops
+            if high > budget:
+                problem = f"{high:g} is beyond train.budget_gflops, {budget:g}; a curve is not extrapolated"
+                raise wrong(problem, at=("objectives", index, "high_gflops"))
+            if low >= high:
+                name = "high_gflops" if one.low_gflops is None else "low_gflops"
+                raise wrong(f"the area must begin ({low:g}) below its end ({high:g})", at=("objectives", index, name))
+        return self
 
     @model_validator(mode="after")
     def _backbone_fits_data(self) -> Self:

@@ -13,7 +13,7 @@ from nas.baselines import designs
 from nas.experiment import Experiment
 from nas.pricing import broken_limit, model_cost
 from nas.units import show
-from search_space.family import WIRING
+from search_space.wiring import WIRING
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
 

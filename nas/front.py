@@ -18,10 +18,25 @@ class Objective(Protocol):
 
 
 def signed(values: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """The objectives as a vector in which smaller is better everywhere; KeyError where a value is missing."""
+    """The objectives as a vector in which smaller is better everywhere; KeyError where a value is missing.
+
+    An objective with an epsilon counts in whole multiples of it: what differs by less mostly does not differ. A grid
+    keeps dominance transitive, which "no better than by epsilon" is not (epsilon boxes, Laumanns et al. 2002).
+    """
+    return tuple(_grid(value, one) for value, one in zip(_exact(values, objectives), objectives, strict=True))
+
+
+def _exact(values: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
     return tuple(
         -float(values[one.metric]) if one.goal == "maximize" else float(values[one.metric]) for one in objectives
     )
+
+
+def _grid(value: float, objective: Objective) -> float:
+    epsilon: float | None = getattr(objective, "epsilon", None)  # not every axis has one
+    if epsilon is None or not math.isfinite(value):
+        return value
+    return float(math.floor(value / epsilon + 0.5))
 
 
 def nondominated_sort(points: Sequence[Sequence[float]]) -> list[int]:
@@ -43,8 +58,9 @@ def nondominated_sort(points: Sequence[Sequence[float]]) -> list[int]:
 def pareto(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[Trial, ...]:
     """The COMPLETE trials that no other one dominates, best in the first objective first.
 
-    Ties go to the later objectives, then to the lower number. Of several trials with one digest and equal
-    values only the first stays. A trial without a finite value for every objective takes no part.
+    Ties go to the later objectives, within an epsilon to the better value, then to the lower number. Of several
+    trials with one digest and equal values only the first stays. A trial without a finite value for every objective
+    takes no part.
     """
     vectors = {
         trial.number: signed(trial.objectives, objectives)
@@ -54,7 +70,7 @@ def pareto(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[Tr
     entrants = [trial for trial in trials if trial.number in vectors]
     ranks = nondominated_sort([vectors[trial.number] for trial in entrants])
     best = [trial for trial, rank in zip(entrants, ranks, strict=True) if rank == 0]
-    best.sort(key=lambda trial: (vectors[trial.number], trial.number))
+    best.sort(key=lambda trial: (vectors[trial.number], _exact(trial.objectives, objectives), trial.number))
     first: dict[tuple[object, str], Trial] = {}
     for trial in best:
         first.setdefault((vectors[trial.number], trial.digest), trial)

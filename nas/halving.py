@@ -1,13 +1,17 @@
 """Early stopping with several objectives: whole fronts are ranked per rung, at equal training FLOPs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nas.front import nondominated_sort
 
 if TYPE_CHECKING:
     from nas.experiment import Halving
+    from nas.ledger import Ledger
+
+Rung = Mapping[int, Sequence[float]]  # by trial: its objectives there, to be minimised
+TOLERANCE = 0.1  # of a rung's FLOPs: a trial whose steps come no closer to it is not compared there
 
 
 def rung_fractions(halving: "Halving | None") -> tuple[float, ...]:
@@ -17,22 +21,57 @@ def rung_fractions(halving: "Halving | None") -> tuple[float, ...]:
     return tuple(halving.keep**power for power in range(halving.rungs - 1, 0, -1))
 
 
+def rungs_at(halving: "Halving | None", steps: int) -> dict[int, int]:
+    """The training step at which a trial of ``steps`` steps comes to each rung, by the rung's place from 0.
+
+    A rung is a share of the budget, and so the same FLOPs for everybody. A trial of few long steps has no part in a
+    rung that none of its steps is near, and is not stopped there.
+    """
+    found: dict[int, int] = {}
+    for place, fraction in enumerate(rung_fractions(halving)):
+        exact = fraction * steps
+        step = max(1, round(exact))
+        if step < steps and abs(step - exact) <= TOLERANCE * exact:
+            found[place] = step
+    return found
+
+
 def rung_steps(halving: "Halving | None", steps: int) -> tuple[int, ...]:
     """The training steps of the rungs of a trial of ``steps`` steps; rungs that fall together are one."""
-    found = {max(1, round(fraction * steps)) for fraction in rung_fractions(halving)}
-    return tuple(sorted(step for step in found if step < steps))
+    return tuple(sorted(set(rungs_at(halving, steps).values())))
 
 
-def goes_on(number: int, rung: Mapping[int, Sequence[float]], keep: float) -> bool:
+def whole(ledger: "Ledger", halving: "Halving | None") -> frozenset[int]:
+    """The trials that are trained in full whatever they do at rungs: baselines, and the first ``audit`` others."""
+    jobs = [(ask.number, ask.source) for ask in ledger.asks if ask.verdict == "job" and ask.number is not None]
+    others = [number for number, source in jobs if source != "baseline"]
+    audited = others if halving is None else others[: halving.audit]
+    return frozenset(number for number, source in jobs if source == "baseline").union(audited)
+
+
+def goes_on(number: int, rung: Rung, keep: float) -> bool:
     """Whether trial ``number`` goes on, given everybody's vectors (to be minimised) at this rung so far.
 
     It does when nothing at the rung dominates it, or when it is among the best ``keep`` of the rung by front,
     then by the first objective (stopping form of MO-ASHA, arXiv 2106.12639). The first to arrive always does.
     """
+    rank = _ranks(rung)
+    return rank[number] == 0 or number in _best(rung, rank, keep)
+
+
+def promoted(rung: Rung, waiting: Collection[int], keep: float) -> int | None:
+    """The best of ``waiting`` that is among the best ``keep`` of the rung, in the same order; None if none is.
+
+    A front does not go on as a whole here: with two objectives it can be everybody.
+    """
+    return next((number for number in _best(rung, _ranks(rung), keep) if number in waiting), None)
+
+
+def _ranks(rung: Rung) -> dict[int, int]:
     numbers = sorted(rung)
-    ranks = nondominated_sort([tuple(rung[other]) for other in numbers])
-    rank = dict(zip(numbers, ranks, strict=True))
-    if rank[number] == 0:
-        return True
-    order = sorted(numbers, key=lambda other: (rank[other], rung[other][0], other))
-    return order.index(number) < math.ceil(keep * len(order))
+    return dict(zip(numbers, nondominated_sort([tuple(rung[number]) for number in numbers]), strict=True))
+
+
+def _best(rung: Rung, rank: Mapping[int, int], keep: float) -> list[int]:
+    order = sorted(rung, key=lambda number: (rank[number], rung[number][0], number))
+    return order[: math.ceil(keep * len(order))]

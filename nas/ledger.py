@@ -33,6 +33,9 @@ class Ledger:
     open: dict[int, Event] = field(default_factory=dict)  # asked, not finished: the ask's event
     curves: dict[int, dict[int, CurvePoint]] = field(default_factory=dict)
     digests: dict[str, int] = field(default_factory=dict)
+    asked: dict[int, Event] = field(default_factory=dict)  # every trial's ask, finished or not
+    spent: dict[int, float] = field(default_factory=dict)  # training FLOPs of earlier parts of a promoted trial
+    promotions: dict[int, int] = field(default_factory=dict)  # how often a trial was promoted
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     start: Event | None = None
     ended: bool = False  # nothing happened since the last end
@@ -68,6 +71,8 @@ class Ledger:
                 self.curves.pop(self.open[event["number"]]["number"], None)
             case "result":
                 self._result(event)
+            case "promote":  # a trial that waited at a rung goes on
+                self._promote(event["number"])
             case "confirm":
                 self.confirmed[event["digest"], event["seed"]] = event
 
@@ -82,7 +87,16 @@ class Ledger:
         if ask.verdict == "rejected":
             self.trials[number] = _trial(event, event, Status.REJECTED, ())
         else:
-            self.open[number] = event
+            self.open[number] = self.asked[number] = event
+
+    def _promote(self, number: int) -> None:
+        waited = self.trials[number]
+        if waited.status is not Status.PRUNED:
+            raise ValueError(f"trial {number} is {waited.status} and cannot go on")
+        del self.trials[number]
+        self.open[number] = self.asked[number]
+        self.spent[number] = waited.spent_flops
+        self.promotions[number] = self.promotions.get(number, 0) + 1
 
     def _result(self, event: Event) -> None:
         number = event["number"]
@@ -104,11 +118,12 @@ class Ledger:
         told = []
         for ask in self.asks:
             if ask.twin is not None:
-                told.append(Told(ask.point, Status.PRUNED))
+                told.append(Told(ask.point, Status.PRUNED, None, ask.source, ask.digest))
                 continue
             trial = self.trials.get(ask.number if ask.number is not None else -1)
             values = tuple(trial.objectives.values()) if trial is not None and trial.objectives else None
-            told.append(Told(ask.point, None if trial is None else trial.status, values))
+            status = None if trial is None else trial.status
+            told.append(Told(ask.point, status, values, ask.source, ask.digest))
         return told
 
     def ordered(self) -> tuple[Trial, ...]:

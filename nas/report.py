@@ -32,12 +32,14 @@ def write_report(
     drawings: Mapping[str, bytes],
     commands: Sequence[tuple[str, str]],
     verdict: str = "",
+    audit: Sequence[str] = (),
     confirmation: Sequence[Mapping[str, object]] = (),
 ) -> Path:
     """Write ``report.html`` in one step and return its path; raises OSError.
 
     ``drawings`` are SVG or PNG by digest, ``commands`` pairs of what it does and what to type, ``confirmation``
-    the rows of the fresh-seed table, shown as they are below ``verdict``, what they come to.
+    the rows of the fresh-seed table, shown as they are below ``verdict``, what they come to. ``audit`` is what is said
+    of early stopping, a paragraph each.
     """
     known = {trial.digest: trial for trial in (*trials, *front)}
     body = [
@@ -47,6 +49,7 @@ def write_report(
         section("Confirmed on fresh seeds", _confirmation(verdict, confirmation)) if confirmation else "",
         section("Topologies", _drawings(drawings, known)) if drawings else "",
         section("Learning curves", image(curves_figure(trials, front), "learning curves")),
+        section("Does a cheap rung rank like the full budget?", _paragraphs(audit)) if audit else "",
         section("What the search cost", _cost(trials)),
         section("All trials", _trial_table(sorted(trials, key=lambda one: one.number), objectives, reasons=True)),
         section("Do it again", _commands(commands)) if commands else "",
@@ -151,6 +154,10 @@ def _digest(digest: str) -> str:
 def _confirmation(verdict: str, rows: Sequence[Mapping[str, object]]) -> str:
     cells = [[cell("–" if item is None else str(item)) for item in row.values()] for row in rows]
     return f"<p>{escaped(verdict)}</p>" + table(list(rows[0]), cells)
+
+
+def _paragraphs(lines: Sequence[str]) -> str:
+    return "".join(f"<p>{escaped(line)}</p>" for line in lines)
 
 
 def _cost(trials: Sequence[Trial]) -> str:

@@ -22,17 +22,31 @@ Goal = Literal["maximize", "minimize"]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the sampler is to know of an earlier ask: its point, how it ended (None: still running), its values."""
+    """What the sampler is to know of an earlier ask: its point, how it ended (None: still running), its values.
+
+    ``source`` is what proposed it, ``digest`` that of its topology.
+    """
 
     point: Point
     status: Status | None
     values: tuple[float, ...] | None = None
+    source: str = ""
+    digest: str = ""
 
 
 class Proposer:
     """Proposes points of ``space`` for objectives with the given ``goals`` (maximize or minimize)."""
 
-    def __init__(self, space: Space, *, goals: Sequence[Goal], sampler: str, seed: int, random_share: float) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        goals: Sequence[Goal],
+        sampler: str,
+        seed: int,
+        random_share: float,
+        population: int = 20,
+    ) -> None:
         try:
             import optuna
         except ImportError as error:
@@ -44,6 +58,7 @@ class Proposer:
         self.sampler = sampler
         self.seed = seed
         self.random_share = random_share
+        self.population = population
 
     def propose(self, ask: int, history: Sequence[Told]) -> tuple[Point, str]:
         """The point of ask number ``ask`` and where it came from: ``random`` or the sampler's name."""
@@ -55,12 +70,27 @@ class Proposer:
         sampler: Any
         if source == "random":
             sampler = samplers.RandomSampler(seed=ask_seed)
+        elif source == "nsga2":
+            sampler = samplers.NSGAIISampler(seed=ask_seed, population_size=self.population)
         else:
             sampler = samplers.TPESampler(seed=ask_seed)
         study = self._optuna.create_study(sampler=sampler, directions=list(self.goals))
         if source != "random":
-            study.add_trials([trial for told in history if (trial := self._trial(told)) is not None])
+            study.add_trials(self._generations([trial for told in history if (trial := self._trial(told)) is not None]))
         return self.space.ask(_Suggest(study.ask())), source
+
+    def _generations(self, trials: "list[optuna.trial.FrozenTrial]") -> "list[optuna.trial.FrozenTrial]":
+        """The trials with the generation that NSGA-II gave each when it was asked for, or would have given.
+
+        It keeps that in its storage, which we have none of. A generation is ``population`` complete trials, so that
+        it follows from the order of asking.
+        """
+        if self.sampler == "nsga2":
+            key = self._optuna.samplers.NSGAIISampler._get_generation_key()
+            complete = [trial for trial in trials if trial.state is self._optuna.trial.TrialState.COMPLETE]
+            for place, trial in enumerate(complete):
+                trial.system_attrs[key] = place // self.population
+        return trials
 
     def _seed(self, ask: int) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{ask}".encode()).digest()[:4], "big")

@@ -11,6 +11,7 @@ from rich.console import Console
 from graphs import draw
 from graphs.errors import UserError
 from nas import interrupts
+from nas.advice import advice
 from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
@@ -44,17 +45,19 @@ class Done:
             return ""
         ledger = self.study.ledger
         count = Counter(ask.verdict for ask in ledger.asks)
+        seen = f"{count['duplicate']} asks repeated an earlier topology, {count['rejected']} were rejected"
+        if self.study.done:
+            return f"every point of the space is done or explained: {ledger.trained} topologies were trained, {seen}"
         return (
             f"stopped after {len(ledger.asks)} asks with {ledger.trained} of {self.study.experiment.trials} trials: "
-            f"{count['duplicate']} asks repeated an earlier topology, {count['rejected']} were rejected "
-            f"(at most {ASKS_PER_TRIAL} asks per trial)"
+            f"{seen} (at most {ASKS_PER_TRIAL} asks per trial)"
         )
 
 
 def too_small(experiment: Experiment) -> str | None:
     """A warning where the space has fewer points than there are trials, as far as points can be counted."""
     size = experiment.space.size()
-    if size is None:
+    if size is None or experiment.search.sampler == "exhaustive":  # which is meant to come to an end
         return None
     names = {family.name for family in experiment.space.families}
     points = size + (experiment.search.baselines and RESIDUAL not in names)  # the residual network races anyway
@@ -139,11 +142,13 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 {"trials": str(experiment.trials)},
             )
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
-                if not tracker.knows(trial):
+                if trial.number not in study.rungs.waiting and not tracker.knows(trial):
                     tracker.trial(trial, _picture(trial))
         for design in study.designs:
             if not design.runs:
                 board.say(f"no baseline of {design.point.family}: {design.why}")
+        for said in advice(experiment):
+            board.say(said)
         study.observers = (board, _Tracking(tracker, views, study))
         try:
             study.run()

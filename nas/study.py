@@ -4,9 +4,10 @@ Every fact goes to the event log first and to the ledger from there, so that a r
 one that was never interrupted.
 """
 
+import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -17,14 +18,14 @@ from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import pareto, signed
-from nas.halving import goes_on, rung_steps
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ask, Ledger
 from nas.objectives import values
-from nas.pricing import Priced, backbone_options, broken_limit, priced
+from nas.pricing import Priced, backbone_options, broken_limit, judged, priced
 from nas.records import CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
-from nas.sampling import Proposer
+from nas.rungs import Rungs
+from nas.samplers import sampler_of
 from search_space.space import Point
 from trainers.catalogue import describe
 from trainers.errors import TrainerError
@@ -68,22 +69,26 @@ class Study:
         self.executor = executor
         self.observers = observers
         self.ledger = Ledger.replay(folder.log.events)
-        self.proposer = Proposer(
+        self.sampler = sampler_of(
+            experiment.search,
             experiment.space,
-            goals=[objective.goal for objective in experiment.objectives],
-            sampler=experiment.search.sampler,
             seed=experiment.seed,
-            random_share=experiment.search.random_share,
+            goals=[objective.goal for objective in experiment.objectives],
+            rank=self._rank,
+            identify=self._identify,
         )
         self.classes = describe(experiment.data.source)["classes"]
         self.designs = baselines(experiment)
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
-        self.rungs: dict[int, dict[int, tuple[float, ...]]] = {}  # rung -> trial -> signed objectives there
+        self.identified: dict[Point, str | None] = {}
+        self.done = False  # whether nothing is left to propose
+        self.rungs = Rungs(experiment.search.halving, self.ledger, lambda number: self._plan(number).steps)
         self.times: dict[str, float] = defaultdict(float)
 
     def run(self) -> None:
-        """Search until the asked number of trials is trained or 20 times as many points were proposed."""
+        """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
+        ended = self.ledger.ended
         self._restore_rungs()
         self._keep_front_weights()  # the crash may have come between a result and this
         for number in sorted(self.ledger.curves):  # cut off in the middle: it is trained from the start
@@ -105,6 +110,9 @@ class Study:
                     self._outcome(message)
         finally:
             self.executor.close()
+        if not ended:
+            for number in sorted(self.rungs.waiting):
+                self._tell(self.ledger.trials[number])
 
     @property
     def exhausted(self) -> bool:
@@ -129,24 +137,50 @@ class Study:
             self.ledger.apply(self.folder.log.append(event, **fields))
 
     def _next_job(self, queue: list[Job]) -> Job | None:
-        """A job left over from an interrupted run, or that of the next point worth training; None at the end."""
+        """A job left over from an interrupted run, of a promoted trial, or of the next point; None at the end."""
         if queue:
             return queue.pop(0)
+        promotion = self.rungs.promotion()
+        if promotion is not None:
+            number, rung = promotion
+            self._log("promote", number=number, rung=rung)
+            return self._job(number)
         total = self.experiment.trials
-        while self.ledger.trained < total and len(self.ledger.asks) < ASKS_PER_TRIAL * total:
-            number = self._ask()
-            if number is not None:
-                return self._job(number)
+        # Every point of a small space is asked for, however many of them are one topology.
+        most = math.inf if self.experiment.search.sampler == "exhaustive" else ASKS_PER_TRIAL * total
+        while self.ledger.trained < total and len(self.ledger.asks) < most:
+            proposal = self._proposal()
+            if proposal is None:
+                self.done = True
+                return None
+            asked = self._ask(*proposal)
+            if asked is not None:
+                return self._job(asked)
         return None
 
-    def _ask(self) -> int | None:
-        """Propose one point and log its verdict; the trial's number if it is to be trained."""
+    def _proposal(self) -> tuple[Point, str] | None:
+        """The next point and its source; None where every point was proposed."""
         index = len(self.ledger.asks)
+        if index < len(self.baselines):
+            return self.baselines[index], "baseline"
         with self.timed("proposing"):
-            if index < len(self.baselines):
-                point, source = self.baselines[index], "baseline"
-            else:
-                point, source = self.proposer.propose(index, self.ledger.history())
+            return self.sampler.propose(index, self.ledger.history())
+
+    def _rank(self, found: Sequence[float]) -> tuple[float, ...]:
+        """Objectives in their order as a vector to be minimised."""
+        objectives = self.experiment.objectives
+        return signed({one.metric: value for one, value in zip(objectives, found, strict=True)}, objectives)
+
+    def _identify(self, point: Point) -> str | None:
+        """The digest of a point that may be trained, None for another; worked out once."""
+        if point not in self.identified:
+            plan, _ = judged(self.experiment, point)
+            self.identified[point] = None if plan is None else plan.topology.digest
+        return self.identified[point]
+
+    def _ask(self, point: Point, source: str) -> int | None:
+        """Log a proposed point and its verdict; the trial's number if it is to be trained."""
+        index = len(self.ledger.asks)
         with self.timed("planning"):
             fields, reason, plan = self._verdict(point)
         self._log("ask", ask=index, source=source, point=point.to_dict(), seed=self.experiment.seed, **fields)
@@ -218,15 +252,15 @@ class Study:
     def _job(self, number: int) -> Job:
         """The job of an asked trial: measured along the way, asked about at rungs, its weights kept."""
         with self.timed("planning"):
-            event = self.ledger.open[number]
+            digest = self.ledger.open[number]["digest"]
             steps = self._plan(number).steps
             curve = {max(1, round(steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
             return replace(
                 self.job(self._plan(number), number=number, seed=self.experiment.seed),
-                report_at=tuple(sorted(curve.union(self._rungs(steps)))),
-                ask_at=() if event["source"] == "baseline" else self._rungs(steps),
+                report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
+                ask_at=self.rungs.ask_at(number),
                 weights=self.folder.weight_file(number),
-                metadata={"digest": event["digest"], "number": str(number), "seed": str(self.experiment.seed)},
+                metadata={"digest": digest, "number": str(number), "seed": str(self.experiment.seed)},
             )
 
     def job(self, plan: Priced, *, number: int, seed: int) -> Job:
@@ -244,13 +278,18 @@ class Study:
             report_at=(),
         )
 
-    def _rungs(self, steps: int) -> tuple[int, ...]:
-        return rung_steps(self.experiment.search.halving, steps)
-
-    def _objectives(self, number: int, accuracy: float, loss: float, seconds: float) -> dict[str, float]:
-        cost = self._plan(number).cost
+    def _objectives(
+        self, number: int, accuracy: float, loss: float, seconds: float, curve: Iterable[CurvePoint]
+    ) -> dict[str, float]:
         return values(
-            self.experiment.objectives, cost, accuracy=accuracy, loss=loss, seconds=seconds, classes=self.classes
+            self.experiment.objectives,
+            self._plan(number).cost,
+            accuracy=accuracy,
+            loss=loss,
+            seconds=seconds,
+            classes=self.classes,
+            curve=tuple(curve),
+            budget_flops=self.experiment.train.budget_gflops * 1e9,
         )
 
     def _report(self, report: Report) -> None:
@@ -259,27 +298,29 @@ class Study:
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
         self._log("report", number=report.number, point=asdict(point))
-        self._enter_rung(report.number, point)
+        self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
             observer.reported(report, plan.steps)
         if report.asks:
-            halving = self.experiment.search.halving
-            assert halving is not None, "only a search with halving asks"
-            rung = self._rungs(plan.steps).index(report.step)
-            self.executor.answer(report.number, goes_on(report.number, self.rungs[rung], halving.keep))
+            self.executor.answer(report.number, self.rungs.goes_on(report.number, report.step))
 
-    def _enter_rung(self, number: int, point: CurvePoint) -> None:
-        rungs = self._rungs(self._plan(number).steps)
-        if point.step in rungs and point.accuracy is not None and point.loss is not None:
-            found = self._objectives(number, point.accuracy, point.loss, seconds=0.0)
-            vector = signed(found, self.experiment.objectives)
-            self.rungs.setdefault(rungs.index(point.step), {})[number] = vector
+    def _enter_rung(self, number: int, point: CurvePoint, curve: Iterable[CurvePoint]) -> None:
+        """Where ``point`` is at a rung, note what the trial is worth there; seconds, yet unknown, count as 0."""
+        accuracy, loss = point.accuracy, point.loss
+        if accuracy is None or loss is None:
+            return
+
+        def vector() -> tuple[float, ...]:
+            so_far = [one for one in curve if one.step <= point.step]
+            return signed(self._objectives(number, accuracy, loss, 0.0, so_far), self.experiment.objectives)
+
+        self.rungs.enter(number, point.step, vector)
 
     def _restore_rungs(self) -> None:
         """The rungs as the finished trials left them; a trial cut off in the middle enters them again."""
         for trial in self.ledger.ordered():
             for point in trial.curve:
-                self._enter_rung(trial.number, point)
+                self._enter_rung(trial.number, point, trial.curve)
 
     def _outcome(self, outcome: Outcome) -> None:
         number = outcome.number
@@ -287,7 +328,11 @@ class Study:
         status = STATUS[outcome.kind]
         objectives = {}
         if status in (Status.COMPLETE, Status.PRUNED) and outcome.accuracy is not None and outcome.loss is not None:
-            objectives = self._objectives(number, outcome.accuracy, outcome.loss, outcome.seconds)
+            curve = self.ledger.curves[number].values()
+            objectives = self._objectives(number, outcome.accuracy, outcome.loss, outcome.seconds, curve)
+        reason = outcome.reason
+        if self.rungs.promotes and status is Status.PRUNED:
+            reason = f"waits after {outcome.step} of {plan.steps} steps: others there are better"
         if outcome.traceback is not None:
             trace = self.folder.path / "failures" / f"trial-{number:04d}.txt"
             replace_file(trace, outcome.traceback.encode())
@@ -295,17 +340,22 @@ class Study:
             "result",
             number=number,
             status=status.value,
-            spent_flops=outcome.step * plan.flops_per_step,
+            # A promoted trial is trained from its start once more, and pays for it.
+            spent_flops=self.ledger.spent.get(number, 0) + outcome.step * plan.flops_per_step,
             objectives=objectives,
             accuracy=outcome.accuracy,
             loss=outcome.loss,
             seconds=outcome.seconds,
-            reason=outcome.reason,
+            reason=reason,
         )
         self._finished(self.ledger.trials[number])
 
     def _finished(self, trial: Trial) -> None:
         self._keep_front_weights()
+        if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
+            self._tell(trial)
+
+    def _tell(self, trial: Trial) -> None:
         for observer in self.observers:
             observer.finished(trial)
 

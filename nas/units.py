@@ -74,12 +74,17 @@ def describe(trial: Trial, limit: int = 60) -> str:
 def describe_point(family: str, point: Mapping[str, object], limit: int = 60) -> str:
     """The same of a point that is no trial."""
     settings = (
-        f"{key.rpartition('.')[2]}={_brief(value)}"
+        f"{_setting(key)}={_brief(value)}"
         for key, value in point.items()
-        if key != "family" and not key.startswith("wiring.priority.") and not _published(family, key, value)
+        if key != "family" and ".priority." not in key and not _published(family, key, value)
     )
     text = " ".join([family or "no family", *settings])
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _setting(key: str) -> str:
+    """A parameter by its own name; what the layers above a family add keeps theirs."""
+    return key if key.startswith(("edits.", "gates.")) else key.rpartition(".")[2]
 
 
 def _published(family: str, key: str, value: object) -> bool:

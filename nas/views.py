@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from graphs import Topology, draw
+from nas.audit import Audit, audit
 from nas.confirm import pair_of, verdict
 from nas.confirm import rows as confirmation_rows
 from nas.confirm import write as write_confirmation
@@ -20,6 +21,7 @@ from nas.records import Trial
 from nas.report import write_report
 from nas.tables import write_pareto, write_trials
 from nas.units import show
+from trainers.catalogue import describe
 
 DRAWN = 6  # topologies drawn in the report
 
@@ -58,6 +60,11 @@ class Views:
         pair = pair_of(self.experiment, self.trials) if self.ledger.confirmed else None
         return "" if pair is None else verdict(pair, self.ledger.confirmed)
 
+    @property
+    def audit(self) -> Audit:
+        """What the learning curves say of early stopping."""
+        return audit(self.experiment, self.ledger, describe(self.experiment.data.kind)["classes"])
+
     def write_tables(self) -> None:
         """``trials.csv`` and ``pareto.csv``."""
         objectives = self.experiment.objectives
@@ -86,6 +93,7 @@ class Views:
             drawings={trial.digest: draw.picture(topology_of(trial), plan=False) for trial in front[:DRAWN]},
             commands=self.commands(),
             verdict=self.verdict,
+            audit=list(self.audit.lines()),
             confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in confirmed],
         )
 

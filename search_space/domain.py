@@ -1,6 +1,7 @@
 """What one parameter may be: fixed, one of a list, or a range."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeGuard
 
@@ -29,6 +30,9 @@ class Fixed:
 
     def nearest(self, wanted: Value) -> Value:
         return self.value
+
+    def every(self) -> Sequence[Value]:
+        return (self.value,)
 
     def count(self) -> int | None:
         return 1
@@ -59,6 +63,9 @@ class Choice:
     def nearest(self, wanted: Value) -> Value:
         """The option closest in value; the first one if ``wanted`` is neither a number nor an option."""
         return min(self.options, key=lambda option: _distance(option, wanted))
+
+    def every(self) -> Sequence[Value]:
+        return self.options
 
     def count(self) -> int | None:
         return len(self.options)
@@ -103,6 +110,9 @@ class IntRange(Strict):
         inside = min(max(wanted, self.low), self.high) if _is_number(wanted) else self.low
         return self.low + round((inside - self.low) / self.step) * self.step
 
+    def every(self) -> Sequence[int]:
+        return range(self.low, self.high + 1, self.step)
+
     def count(self) -> int | None:
         return (self.high - self.low) // self.step + 1
 
@@ -138,6 +148,9 @@ class FloatRange(Strict):
 
     def nearest(self, wanted: Value) -> Value:
         return min(max(float(wanted), self.low), self.high) if _is_number(wanted) else self.low
+
+    def every(self) -> None:
+        """Its values cannot be counted; other domains give theirs in order."""
 
     def count(self) -> int | None:
         return None

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, get_origin
 
+from graphs.edits import edited
 from graphs.errors import TopologyError
 from graphs.families import FAMILIES
 from graphs.topology import Topology
 from search_space import domain
 from search_space.document import Document
-from search_space.domain import Domain, Fixed
+from search_space.domain import Domain, Fixed, FloatRange
 from search_space.errors import Key, unknown
 from search_space.point import Answers, Point, Suggest, Value
 from search_space.schema import shown, value
-from search_space.wiring import Encoding
+from search_space.wiring import EDITS, WIRING, Edge, Encoding, gate
 
-WIRING = "wiring"
 PERIOD = "period"
 
 
@@ -34,12 +34,15 @@ class Parameter:
 class Family:
     """A family with the domain of each of its parameters, in the order of its signature.
 
-    Those that the file leaves out are fixed at their published defaults. ``encoding`` is wiring's alone.
+    Those that the file leaves out are fixed at their published defaults. ``encoding`` is wiring's alone, ``edits``
+    that of every other family where the space has that layer; ``gates`` is what the weight of such an edge may be.
     """
 
     name: str
     domains: tuple[tuple[str, Domain], ...] = ()
     encoding: Encoding | None = None
+    edits: Encoding | None = None
+    gates: FloatRange | Fixed | None = None
 
     @classmethod
     def published(cls, name: str) -> "Family":
@@ -77,8 +80,22 @@ class Family:
         for name, known in self.domains:
             full = f"{self.name}.{name}"
             yield full, known.ask(full, suggest)
-        if self.encoding is not None:
-            yield from self.encoding.ask(depth, suggest)
+        if self.edges is None:
+            return
+        answers = dict(self.edges.ask(depth, suggest))
+        yield from answers.items()
+        if self.gates is not None:
+            for edge in self.edges.decode(depth, answers):
+                yield gate(edge, depth), self.gates.ask(gate(edge, depth), suggest)
+
+    @property
+    def edges(self) -> Encoding | None:
+        """How the family's free edges are encoded: those of wiring, or the edits; None where it has neither."""
+        return self.edits if self.encoding is None else self.encoding
+
+    def edges_of(self, point: Point) -> tuple[Edge, ...]:
+        """The free edges of a point of this family."""
+        return () if self.edges is None else self.edges.decode(point.depth, point.to_dict())
 
     def point(self, depth: int, suggest: Suggest) -> Point:
         """A point of this family at a depth."""
@@ -88,14 +105,17 @@ class Family:
         """The topology of a point of this family, whose values must be in their domains."""
         values = point.to_dict()
         arguments: dict[str, Any] = {name: values[f"{self.name}.{name}"] for name, _ in self.domains}
-        if self.encoding is not None:
-            arguments["edges"] = self.encoding.decode(point.depth, values)
-        return FAMILIES[self.name](point.depth, **arguments)
+        edges = self.edges_of(point)
+        weights = {edge: float(values.get(gate(edge, point.depth), 1)) for edge in edges}
+        if self.encoding is None:
+            return edited(FAMILIES[self.name](point.depth, **arguments), weights)
+        gated = {} if self.gates is None else {"weights": weights}
+        return FAMILIES[self.name](point.depth, edges=edges, **gated, **arguments)
 
     def baseline(self, depth: int, sublayers: int = 1) -> Point:
         """The point of published defaults, each replaced by the nearest declared value if it is not declared."""
         nearest = {f"{self.name}.{name}": value for name, value in self._published(sublayers).items()}
-        return self.point(depth, Answers(nearest))
+        return self.point(depth, Answers(nearest | {f"{EDITS}.edges": 0}))
 
     def baseline_depths(self, depths: Iterable[int], sublayers: int = 1) -> list[int]:
         """Those of ``depths`` that hold whole published blocks, or all where none does; deepest first."""
@@ -114,8 +134,8 @@ class Family:
     def corners(self, depths: tuple[int, ...]) -> Iterator[Point]:
         """Every combination of the extremes of depth and parameters, all lowest first; priorities are 0."""
         spans = [(f"{self.name}.{name}", known.extremes()) for name, known in self.domains]
-        if self.encoding is not None:
-            spans.append((f"{WIRING}.edges", self.encoding.edges.extremes()))
+        if self.edges is not None:
+            spans.append((f"{self.edges.layer}.edges", self.edges.edges.extremes()))
         names = [name for name, _ in spans]
         for depth, *values in product(depths, *(extremes for _, extremes in spans)):
             yield self.point(int(depth), Answers(dict(zip(names, values, strict=True)), otherwise=0.0))

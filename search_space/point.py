@@ -87,7 +87,8 @@ class RandomSuggest:
 class Answers:
     """Gives prepared answers, checking each against its question; UserError if one is missing or out of range.
 
-    ``otherwise`` is the answer to every real number without one, or None to make that an error too.
+    ``otherwise`` is the answer, brought into its range, to every real number without one, or None to make that an
+    error too.
     """
 
     def __init__(self, answers: Mapping[str, Value], otherwise: float | None = None) -> None:
@@ -102,7 +103,9 @@ class Answers:
         return value
 
     def real(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        value = self._answer(name) if self._otherwise is None else self._answers.get(name, self._otherwise)
+        if self._otherwise is not None and name not in self._answers:
+            return min(max(self._otherwise, low), high)
+        value = self._answer(name)
         if isinstance(value, (bool, str)) or not low <= value <= high:
             raise _outside(name, value, f"a number from {low} to {high}")
         return value

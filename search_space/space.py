@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from math import prod
 from typing import Any
@@ -13,13 +13,13 @@ from graphs.errors import UserError
 from graphs.topology import Topology
 from search_space import domain
 from search_space.document import Document
-from search_space.domain import Choice, Domain, IntRange
+from search_space.domain import Choice, Domain, Fixed, FloatRange, IntRange
 from search_space.errors import Key, unknown
-from search_space.family import WIRING, Family
+from search_space.family import Family
 from search_space.point import Answers, RandomSuggest, Suggest
 from search_space.point import Point as Point
 from search_space.schema import Strict, parse
-from search_space.wiring import PRIORITIES
+from search_space.wiring import EDITS, GATES, WIRING, Encoding
 
 MAX_DEPTH = 1000
 RESIDUAL = "residual"
@@ -28,6 +28,12 @@ RESIDUAL = "residual"
 class _Form(Strict):
     depth: Any = Field(examples=["{low: 4, high: 8}"])
     families: dict[str, Any] = Field(examples=["{residual: {}}"], min_length=1)
+    edits: Any = Field(default=None, examples=["{edges: 2}"])
+    gates: Any = Field(default=None, examples=["{low: 0.25, high: 2.0, log: true}"])
+
+
+class _Edits(Strict):
+    edges: int = Field(ge=1, le=domain.LARGEST, examples=[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,15 @@ class Row:
 class Space:
     """The topologies that a file describes. Families keep the file's order, parameters that of the signature.
 
-    ``sublayers`` of the blocks that are wired make one block of the papers.
+    ``sublayers`` of the blocks that are wired make one block of the papers. ``edits`` is the encoding of the edges
+    that may be switched on top of any family but wiring, ``gates`` what the weight of a free edge may be.
     """
 
     depth: Domain
     families: tuple[Family, ...]
     sublayers: int = 1
+    edits: Encoding | None = None
+    gates: FloatRange | Fixed | None = None
 
     @classmethod
     def parse(cls, document: Document, at: Key = ("space",), *, sublayers: int = 1) -> "Space":
@@ -66,14 +75,19 @@ class Space:
         if max(_depths(depth)) > MAX_DEPTH:
             raise document.error(here, f"{depth} is too deep; at most {MAX_DEPTH}")
         names = document.get((*at, "families"))
-        families = (Family.read(document, (*at, "families", name), depth, sublayers) for name in names)
-        return cls(depth, tuple(families), sublayers)
+        families = [Family.read(document, (*at, "families", name), depth, sublayers) for name in names]
+        edits, gates = _edits(document, at, families), _gates(document, at)
+        families = [replace(one, edits=edits if one.encoding is None else None, gates=gates) for one in families]
+        if gates is not None and all(one.edges is None for one in families):
+            raise document.error((*at, GATES), "no edge to weigh; declare edits or the family wiring beside it")
+        return cls(depth, tuple(families), sublayers, edits, gates)
 
     def ask(self, suggest: Suggest) -> Point:
         """One point. The questions: "family" if there are several, "depth", then the chosen family's parameters.
 
         Parameters are named "hyper.streams"; fixed ones are in the point without being asked. Wiring asks
-        "wiring.edges" and, for each edge that can be at that depth, "wiring.priority.I-J" in [0, 1].
+        "wiring.edges" and, for each edge that can be at that depth, "wiring.priority.I-J" in [0, 1]; every other family
+        asks the same of "edits" if the space has them. Then come "gates.I-J" of the edges that were chosen.
         """
         names = [family.name for family in self.families]
         name = suggest.choice("family", names) if len(names) > 1 else names[0]
@@ -145,25 +159,33 @@ class Space:
             for name, known in family.domains:
                 rows.append(Row(f"{family.name}.{name}", known.kind, str(known), condition))
             if family.encoding is not None:
-                edges = family.encoding.edges
-                rows.append(Row("wiring.edges", edges.kind, str(edges), condition))
-                rows.append(Row(PRIORITIES, "float", "[0, 1] for each optional edge", condition))
+                rows += _rows(family.encoding, condition)
+        others = " | ".join(family.name for family in self.families if family.encoding is None)
+        if self.edits is not None:
+            rows += _rows(self.edits, f"family = {others}" if len(self.families) > 1 else "")
+        if self.gates is not None:
+            rows.append(Row(f"{GATES}.I-J", self.gates.kind, str(self.gates), "for each free edge that is there"))
         return tuple(rows)
 
     def size(self) -> int | None:
         """The number of points, or None if a parameter is continuous (an edge's priority is)."""
         counts = [known.count() for family in self.families for _, known in family.domains]
-        if None in counts or any(family.encoding is not None for family in self.families):
+        if None in counts or any(family.edges is not None for family in self.families):
             return None
         per_family = (prod(known.count() or 1 for _, known in family.domains) for family in self.families)
         return (self.depth.count() or 1) * sum(per_family)
 
     def to_dict(self) -> dict[str, Any]:
         """The space as in a YAML file with every default filled in; it parses to an equal space."""
-        return {
+        layers: dict[str, Any] = {
             "depth": self.depth.plain(),
             "families": {family.name: family.plain() for family in self.families},
         }
+        if self.edits is not None:
+            layers[EDITS] = {"edges": self.edits.edges.extremes()[-1]}
+        if self.gates is not None:
+            layers[GATES] = _ends(self.gates)
+        return layers
 
     def _ask_depth(self, suggest: Suggest) -> int:
         return int(self.depth.ask("depth", suggest))
@@ -176,6 +198,35 @@ class Space:
         if name == RESIDUAL:
             return Family.published(RESIDUAL)
         raise UserError(f"point: {unknown('family', name, [family.name for family in self.families])}")
+
+
+def _edits(document: Document, at: Key, families: list[Family]) -> Encoding | None:
+    here = (*at, EDITS)
+    if document.get(at).get(EDITS) is None:
+        return None
+    if all(family.encoding is not None for family in families):
+        raise document.error(here, "nothing to edit: the edges of wiring are free already; declare another family")
+    return Encoding(IntRange(low=0, high=parse(_Edits, document, here).edges), layer=EDITS)
+
+
+def _gates(document: Document, at: Key) -> FloatRange | Fixed | None:
+    here = (*at, GATES)
+    if document.get(at).get(GATES) is None:
+        return None
+    span = parse(FloatRange, document, here)
+    return Fixed(span.low) if span.low == span.high else span
+
+
+def _ends(gates: FloatRange | Fixed) -> object:
+    return {"low": gates.value, "high": gates.value} if isinstance(gates, Fixed) else gates.plain()
+
+
+def _rows(edges: Encoding, condition: str) -> list[Row]:
+    name = f"{edges.layer}.edges"
+    return [
+        Row(name, edges.edges.kind, str(edges.edges), condition),
+        Row(edges.priorities, "float", "[0, 1] for each optional edge", condition),
+    ]
 
 
 def _every_depth(depth: Domain) -> list[int]:

@@ -58,6 +58,7 @@ def test_the_table_of_keys_is_that_of_the_code():
     expected |= {f"limits.{metric}": NONE for metric in typing.get_args(Limited)}
     expected |= dict.fromkeys(("space.depth", "space.families", "space.families.wiring.edges"), REQUIRED)
     expected["space.families.wiring.in_degree"] = NONE
+    expected |= {"space.edits.edges": NONE, "space.gates": NONE}
     expected["objectives[].floor"] = str(RATIO_FLOOR)
     assert documented() == expected
 

@@ -1,19 +1,30 @@
 """Free wiring: a chain of blocks with any set of extra edges."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from graphs.builder import Builder
 from graphs.errors import TopologyError
+from graphs.families.arguments import real
 from graphs.topology import Topology
-from graphs.weights import Parameter
+from graphs.weights import Constant, Parameter
+
+NO_WEIGHTS: Mapping[tuple[int, int], float] = MappingProxyType({})
 
 
-def wiring(depth: int, *, edges: Collection[tuple[int, int]] = (), learned: bool = False) -> Topology:
+def wiring(
+    depth: int,
+    *,
+    edges: Collection[tuple[int, int]] = (),
+    weights: Mapping[tuple[int, int], float] = NO_WEIGHTS,
+    learned: bool = False,
+) -> Topology:
     """A chain 0, 1, .., L, L+1 (0 the stem, L+1 the output) with extra ``edges`` ``(i, j)``, ``j - i >= 2``.
 
     A node reads the sum of its predecessors' outputs, ``u_j = sum_i w_ij y_i``; with ``learned`` every edge into a
     node of several predecessors has a weight, started at one, and otherwise all weights are one. All edges together
-    are the residual network, the edges into L+1 alone are ``to_output``.
+    are the residual network, the edges into L+1 alone are ``to_output``. ``weights`` are those of extra edges that are
+    not one, or, with ``learned``, where they start.
 
     Source: the general form of RandWire, arXiv 1904.01569, with its chain kept.
     """
@@ -26,17 +37,23 @@ def wiring(depth: int, *, edges: Collection[tuple[int, int]] = (), learned: bool
         if i in incoming[j]:
             raise TopologyError(f"edge ({i}, {j}) is listed twice")
         incoming[j].add(i)
+    for edge, weight in weights.items():
+        if edge not in edges:
+            raise TopologyError(f"weights has the edge {edge!r}, which is not among edges")
+        real(f"the weight of edge {edge!r}", weight)
     values = [build.stem]
     for node in range(1, depth + 2):
         sources = [values[i] for i in sorted(incoming[node])]
+        row = tuple(weights.get((i, node), 1) for i in sorted(incoming[node]))
         if len(sources) == 1:
             read = sources[0]
         elif learned:
-            read = build.mix(f"u{node}", sources, Parameter(f"edges{node}", ((1,) * len(sources),)))
+            read = build.mix(f"u{node}", sources, Parameter(f"edges{node}", (row,)))
         else:
-            read = build.add(f"u{node}", *sources)
+            read = build.mix(f"u{node}", sources, Constant((row,)))
         if node == depth + 1:
-            return build.topology(read, "wiring", edges=_text(edges), learned=learned)
+            gates = {"weights": " ".join(f"{i}-{j}:{weights[i, j]:g}" for i, j in sorted(weights))} if weights else {}
+            return build.topology(read, "wiring", edges=_text(edges), **gates, learned=learned)
         values.append(build.block(node, read))
     raise AssertionError("unreachable: the loop ends at the output")
 

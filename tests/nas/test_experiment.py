@@ -149,6 +149,78 @@ WRONG = [
         "objectives[1].floor",
         "1 is out of range; must be less than 1",
     ),
+    # Contradictory objectives: one metric both ways, in either order.
+    (
+        OBJECTIVE,
+        "{metric: accuracy, goal: minimize}",
+        17,
+        "objectives[1].goal",
+        "'minimize' is the wrong way for accur",
+    ),
+    (OBJECTIVE, "{metric: mnas, goal: maximize}", 17, "objectives[1].target", "missing; add the cost aimed at, such"),
+    (
+        OBJECTIVE,
+        "{metric: compute_to_target, goal: minimize}",
+        17,
+        "objectives[1].target",
+        "missing; add an accuracy, such as 0.9",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: compute_to_target, goal: minimize, target: 90}",
+        17,
+        "objectives[1].target",
+        "90 is no accuracy; write a share of at most 1",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: flops, goal: minimize, target: 90}",
+        17,
+        "objectives[1].target",
+        "90.0 has no meaning here; only mnas and compute_to_target take a target",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: mnas, goal: maximize, target: 90, cost: seconds}",
+        17,
+        "objectives[1].cost",
+        "unknown value 'seconds'",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: mnas, goal: maximize, target: 90, weight: 0.07}",
+        17,
+        "objectives[1].weight",
+        "0.07 is out of range; must be less than 0",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: auc_log_compute, goal: maximize, high_gflops: 301}",
+        17,
+        "objectives[1].high_gflops",
+        "301 is beyond train.budget_gflops, 300; a curve is not extrapolated",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: auc_log_compute, goal: maximize, low_gflops: 200, high_gflops: 100}",
+        17,
+        "objectives[1].low_gflops",
+        "the area must begin (200) below its end (100)",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: auc_log_compute, goal: maximize, high_gflops: 20}",
+        17,
+        "objectives[1].high_gflops",
+        "the area must begin (30) below its end (20)",
+    ),
+    (
+        OBJECTIVE,
+        "{metric: loss, goal: minimize, epsilon: 0}",
+        17,
+        "objectives[1].epsilon",
+        "0 is out of range; must be",
+    ),
     ("parameters: 200_000", "params: 200_000", 18, "limits.params", "unknown key 'params'; did you mean 'parameters'?"),
     ("parameters: 200_000", "parameters: 0", 18, "limits.parameters", "0 is out of range; must be more than 0"),
     ("parameters: 200_000", "parameters: .inf", 18, "limits.parameters", "inf is not finite"),
@@ -272,12 +344,14 @@ def test_resolved_loads_to_an_equal_experiment_in_the_files_order(load, text):
 def test_resolved_fills_defaults_in(load):
     resolved = load(LEAST).resolved()
     assert resolved["train"]["weight_decay"] == 0.01
-    assert resolved["search"] == {"sampler": "tpe", "baselines": True, "random_share": 0.15}
+    search = {"sampler": "tpe", "population": 20, "tournament": 5, "baselines": True, "random_share": 0.15}
+    assert resolved["search"] == search
     assert resolved["objectives"] == [{"metric": "accuracy_per_gflop", "goal": "maximize", "floor": 0.5}]
     assert resolved["limits"] == {}
 
 
 POSITIVE = st.floats(1e-9, 1e12) | st.integers(1, 10**6)
+NEEDS = {"mnas": {"target": 1e6}, "compute_to_target": {"target": 0.9}}
 EXPERIMENTS = st.fixed_dictionaries(
     {
         "name": st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True),
@@ -299,7 +373,7 @@ EXPERIMENTS = st.fixed_dictionaries(
             }
         ),
         "objectives": st.lists(st.sampled_from(sorted(GOALS)), min_size=1, unique=True).map(
-            lambda metrics: [{"metric": metric, "goal": GOALS[metric]} for metric in metrics]
+            lambda metrics: [{"metric": metric, "goal": GOALS[metric]} | NEEDS.get(metric, {}) for metric in metrics]
         ),
         "train": st.fixed_dictionaries(
             {"budget_gflops": POSITIVE, "batch": st.integers(1, 999), "lr": POSITIVE, "warmup": st.floats(0, 0.99)},
@@ -311,8 +385,12 @@ EXPERIMENTS = st.fixed_dictionaries(
         "search": st.fixed_dictionaries(
             {},
             optional={
-                "sampler": st.sampled_from(["tpe", "random"]),
-                "halving": st.just({}) | st.builds(lambda rungs: {"rungs": rungs}, st.integers(2, 6)),
+                "sampler": st.sampled_from(["tpe", "random", "nsga2", "stratified"]),
+                "population": st.integers(2, 99),
+                "tournament": st.integers(1, 9),
+                "halving": st.just({})
+                | st.builds(lambda rungs: {"rungs": rungs}, st.integers(2, 6))
+                | st.builds(lambda audit: {"form": "promotion", "audit": audit}, st.integers(0, 99)),
                 "baselines": st.booleans(),
                 "random_share": st.floats(0, 1),
             },
@@ -320,6 +398,14 @@ EXPERIMENTS = st.fixed_dictionaries(
         "confirm": st.fixed_dictionaries({}, optional={"seeds": st.integers(1, 20)}),
     },
 )
+
+
+def test_what_an_objective_is_told_has_defaults(load):
+    text = LEAST.replace("metric: accuracy_per_gflop", "metric: mnas, target: 2.0e+6")
+    (mnas,) = load(text).objectives
+    assert (mnas.target, mnas.weight, mnas.cost, mnas.floor, mnas.epsilon) == (2e6, -0.07, "flops", None, None)
+    text = LEAST.replace("accuracy_per_gflop", "accuracy, epsilon: 0.005")
+    assert load(text).objectives[0].epsilon == 0.005
 
 
 @given(EXPERIMENTS)

@@ -83,5 +83,46 @@ def test_nan_cannot_be_ranked():
         nondominated_sort([(0.0, math.nan)])
 
 
+@dataclass(frozen=True)
+class Tolerant(Objective):
+    epsilon: float | None = None
+
+
+ROUGH = (Tolerant("accuracy", "maximize", 0.01), Tolerant("flops", "minimize"))
+
+
+def test_what_differs_by_less_than_epsilon_does_not_differ():
+    """The gain of a lucky seed does not keep a dear network on the front beside a cheap one."""
+    lucky, cheap, better = trial(1, 0.902, 9.0), trial(2, 0.898, 5.0), trial(3, 0.95, 7.0)
+    assert [one.number for one in pareto([lucky, cheap], OBJECTIVES)] == [1, 2]
+    assert [one.number for one in pareto([lucky, cheap], ROUGH)] == [2]
+    assert [one.number for one in pareto([lucky, cheap, better], ROUGH)] == [3, 2]
+    same = [trial(1, 0.898, 5.0), trial(2, 0.902, 5.0)]
+    assert [one.number for one in pareto(same, ROUGH)] == [2, 1]  # both stay, the better one first
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10), st.floats(1e-3, 5))
+def test_the_grid_keeps_order_and_brings_together_what_is_near(a, b, epsilon):
+    objective = Tolerant("loss", "minimize", epsilon)
+    (low,), (high,) = (signed({"loss": value}, [objective]) for value in sorted((a, b)))
+    assert low <= high
+    assert low == round(low)
+    assert (high - low) * epsilon <= abs(a - b) + epsilon * (1 + 1e-9)
+    assert (high - low) * epsilon >= abs(a - b) - epsilon * (1 + 1e-9)
+
+
+@given(trials, st.floats(0.1, 3))
+def test_a_tolerant_front_is_beaten_by_nobody_and_transitively(trials, epsilon):
+    rough = (Tolerant("accuracy", "maximize", epsilon), Tolerant("flops", "minimize"))
+    complete = [one for one in trials if one.status is Status.COMPLETE]
+    vectors = [signed(one.objectives, rough) for one in complete]
+    front = {one.number for one in pareto(trials, rough)}
+    assert bool(front) == bool(complete)
+    for one, vector in zip(complete, vectors, strict=True):
+        assert one.number not in front or not any(beats(other, vector) for other in vectors)
+    ranks = nondominated_sort(vectors)
+    assert all(ranks[i] > ranks[j] for i, a in enumerate(vectors) for j, b in enumerate(vectors) if beats(b, a))
+
+
 def test_signed_is_to_be_minimised():
     assert signed({"accuracy": 0.5, "flops": 3}, OBJECTIVES) == (-0.5, 3.0)

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.experiment import Halving
-from nas.halving import goes_on, rung_fractions, rung_steps
+from nas.halving import goes_on, rung_fractions, rung_steps, rungs_at
 
 HALF = Halving(rungs=3, keep=0.5)
 
@@ -18,8 +20,10 @@ def test_rungs_are_powers_of_what_is_kept():
         (HALF, 100, (25, 50)),
         (HALF, 101, (25, 50)),
         (HALF, 4, (1, 2)),
-        (HALF, 3, (1, 2)),  # 0.75 and 1.5 are rounded
-        (HALF, 2, (1,)),  # both rungs fall on step 1
+        (HALF, 3, ()),  # no step is near 0.75 or 1.5
+        (HALF, 2, (1,)),  # step 1 is half of the budget, and not a quarter
+        (HALF, 10, (5,)),  # 2 is a fifth less than 2.5
+        (HALF, 19, (5, 10)),  # within a tenth of 4.75 and 9.5
         (HALF, 1, ()),  # the only step is the end
         (Halving(rungs=2, keep=0.99), 10, ()),
         (None, 100, ()),
@@ -60,3 +64,24 @@ def test_ties_within_a_front_go_to_the_lower_number():
     rung = {1: (0.0, 0.0), 2: (1.0, 1.0), 3: (1.0, 1.0), 4: (2.0, 2.0)}
     assert goes_on(2, rung, 0.5)
     assert not goes_on(3, rung, 0.5)
+
+
+@given(st.integers(2, 6), st.floats(0.05, 0.95), st.integers(1, 3000))
+def test_a_rung_is_the_same_share_of_everybodys_compute(rungs, keep, steps):
+    """Matched by FLOPs: a rung keeps its place, however many of the others a trial has no part in."""
+    halving = Halving(rungs=rungs, keep=keep)
+    fractions = rung_fractions(halving)
+    found = rungs_at(halving, steps)
+    for place, step in found.items():
+        assert 1 <= step < steps
+        assert abs(step / steps - fractions[place]) <= 0.1 * fractions[place] + 1e-12
+    for place, fraction in enumerate(fractions):  # it is left out only where no step will do
+        if place not in found:
+            near = [step for step in range(1, steps) if abs(step - fraction * steps) < 0.0999 * fraction * steps]
+            assert near == []
+
+
+def test_trials_of_few_steps_keep_the_places_of_the_rungs():
+    assert rungs_at(HALF, 100) == {0: 25, 1: 50}
+    assert rungs_at(HALF, 10) == {1: 5}  # and not rung 0 at half of the budget
+    assert rungs_at(Halving(rungs=3, keep=0.95), 11) == {0: 10, 1: 10}

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs import families
+from graphs.edits import edited
 from graphs.errors import UserError
 from search_space.document import dump, read
 from search_space.errors import SpaceError
@@ -68,6 +70,24 @@ WRONG = [
         6,
         "space.families.dense.perod",
         "unknown parameter of dense 'perod'; did you mean 'period'? Valid: inner, period",
+    ),
+    (FULL + "  edits: 2\n", 10, "space.edits", "2 is a number; must be a mapping"),
+    (FULL + "  edits: {}\n", 10, "space.edits.edges", "missing; add it, for example 'edges: 2'"),
+    (FULL + "  edits: {edges: 0}\n", 10, "space.edits.edges", "0 is out of range; must be at least 1"),
+    (FULL + "  edits: {egdes: 1}\n", 10, "space.edits.egdes", "unknown key 'egdes'; did you mean 'edges'?"),
+    (FULL + "  gates: {low: 2, high: 1}\n", 10, "space.gates.low", "2.0 is above high (1.0)"),
+    (FULL + "  gates: 0.5\n", 10, "space.gates", "0.5 is a number; must be a mapping"),
+    (
+        "space:\n  depth: 4\n  families: {wiring: {edges: 2}}\n  edits: {edges: 1}\n",
+        4,
+        "space.edits",
+        "nothing to edit: the edges of wiring are free already",
+    ),
+    (
+        "space:\n  depth: 4\n  families: {residual: {}}\n  gates: {low: 0, high: 1}\n",
+        4,
+        "space.gates",
+        "no edge to weigh; declare edits or the family wiring",
     ),
     (changed("low: 0.01", "low: 0"), 8, "space.families.ancre.temperature.low", "0.0 cannot be the low end with log"),
 ]
@@ -304,3 +324,89 @@ def test_needs_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+LAYERS = """\
+space:
+  depth: {low: 3, high: 4}
+  families: {residual: {}, hyper: {streams: 2}, wiring: {edges: {low: 1, high: 3}}}
+  edits: {edges: 2}
+  gates: {low: 0.5, high: 2.0, log: true}
+"""
+
+
+class TestLayers:
+    """Edits and gates on top of families, each switched on by its own key."""
+
+    @pytest.fixture
+    def layered(self, parse):
+        return parse(LAYERS)
+
+    def test_what_is_asked_layer_by_layer(self, layered):
+        point = layered.ask(Answers({"family": "hyper", "depth": 3, "edits.edges": 1, "edits.priority.1-3": 0.7}, 0.5))
+        names = [name for name, _ in point.values]
+        assert names[:4] == ["family", "depth", "hyper.streams", "hyper.dynamic"]
+        edges = ("0-2", "0-3", "1-3", "0-out", "1-out", "2-out")
+        assert names[-8:] == ["edits.edges", *(f"edits.priority.{edge}" for edge in edges), "gates.1-3"]
+
+    def test_an_empty_edit_asks_no_more_and_is_the_family(self, layered, parse):
+        point = layered.ask(Answers({"family": "residual", "depth": 3, "edits.edges": 0}))
+        assert point.to_dict() == {"family": "residual", "depth": 3, "edits.edges": 0}
+        assert layered.topology(point) == families.residual(3)
+
+    def test_an_edit_is_on_top_and_its_gate_is_its_weight(self, layered):
+        answers = {"family": "hyper", "depth": 3, "edits.edges": 1, "edits.priority.0-3": 1.0, "gates.0-3": 0.75}
+        topology = layered.topology(layered.ask(Answers(answers, 0.0)))
+        assert topology == edited(families.hyper(3, streams=2), {(0, 3): 0.75})
+        answers |= {"family": "residual"}  # where the edge is: it goes, whatever its gate
+        topology = layered.topology(layered.ask(Answers(answers, 0.0)))
+        assert topology == edited(families.residual(3), {(0, 3): 1})
+
+    def test_free_wiring_has_gates_and_no_edits(self, layered):
+        answers = {"family": "wiring", "depth": 3, "wiring.edges": 1, "wiring.priority.0-out": 1.0, "gates.0-out": 1.5}
+        point = layered.ask(Answers(answers, 0.0))
+        assert not [name for name, _ in point.values if name.startswith("edits")]
+        assert layered.topology(point) == families.wiring(3, edges=[(0, 4)], weights={(0, 4): 1.5})
+
+    def test_baselines_are_unedited(self, layered):
+        for point in layered.baselines():
+            assert point.to_dict()["edits.edges"] == 0
+            assert layered.topology(point) == getattr(families, point.family)(
+                4, **({"streams": 2} if point.family == "hyper" else {})
+            )
+
+    def test_random_points_and_corners_have_topologies(self, layered):
+        points = [layered.random(random.Random(i)) for i in range(60)] + list(layered.corners())
+        assert {layered.topology(point).depth for point in points} == {3, 4}
+        counts = Counter(point.to_dict().get("edits.edges") for point in points[:60])
+        assert set(counts) == {0, 1, 2, None}
+        gates = [value for point in points for name, value in point.values if name.startswith("gates.")]
+        assert len(set(gates)) > 20
+        assert all(0.5 <= value <= 2.0 for value in gates)
+
+    def test_it_is_described_and_written_and_has_no_size(self, layered, tmp_path):
+        rows = {row.name: row for row in layered.describe()}
+        assert rows["edits.edges"] == Row("edits.edges", "int", "0 .. 2", "family = residual | hyper")
+        assert rows["edits.priority.I-J"].domain == "[0, 1] for each optional edge"
+        assert rows["gates.I-J"] == Row("gates.I-J", "float", "[0.5, 2] log", "for each free edge that is there")
+        (tmp_path / "again.yaml").write_text(dump({"space": layered.to_dict()}))
+        assert Space.parse(read(tmp_path / "again.yaml")) == layered
+        assert layered.size() is None
+
+    @pytest.mark.parametrize("layer", ["edits", "gates"])
+    def test_each_layer_is_switched_on_alone(self, parse, layer):
+        lines = [line for line in LAYERS.splitlines() if not line.startswith(f"  {layer}")]
+        names = {
+            name.partition(".")[0]
+            for i in range(30)
+            for name, _ in parse("\n".join(lines)).random(random.Random(i)).values
+        }
+        assert {"edits", "gates"} & names == {"edits", "gates"} - {layer}
+
+    def test_a_gate_of_one_value_is_not_asked(self, parse):
+        fixed = parse(LAYERS.replace("{low: 0.5, high: 2.0, log: true}", "{low: 0.5, high: 0.5}"))
+        assert Space.to_dict(fixed)["gates"] == {"low": 0.5, "high": 0.5}
+        answers = {"family": "wiring", "depth": 3, "wiring.edges": 1, "wiring.priority.0-2": 1.0}
+        point = fixed.ask(Answers(answers, 0.0))
+        assert point.to_dict()["gates.0-2"] == 0.5
+        assert fixed.topology(point).matrix()[1, 0] == 0.5

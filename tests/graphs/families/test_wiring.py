@@ -90,3 +90,22 @@ def test_edges_may_be_any_collection():
 def test_bad_depth(depth):
     with pytest.raises(TopologyError, match="depth is"):
         families.wiring(depth)
+
+
+def test_the_weights_of_extra_edges():
+    topology = families.wiring(2, edges=[(0, 2), (0, 3)], weights={(0, 3): 0.5})
+    assert topology.matrix().tolist() == [[1, 0, 0], [1, 1, 0], [0.5, 0, 1]]
+    assert dict(topology.settings)["weights"] == "0-3:0.5"
+    assert topology != families.wiring(2, edges=[(0, 2), (0, 3)])
+    assert families.wiring(2, edges=[(0, 2)], weights={(0, 2): 1}) == families.wiring(2, edges=[(0, 2)])
+    learned = families.wiring(2, edges=[(0, 3)], weights={(0, 3): 0.5}, learned=True)
+    assert learned.matrix()[2].tolist() == [0.5, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("weights", "problem"),
+    [({(0, 4): 1.0}, "weights has the edge"), ({(0, 2): float("nan")}, "the weight of edge .* is nan")],
+)
+def test_weights_are_of_edges_that_are_there_and_finite(weights, problem):
+    with pytest.raises(TopologyError, match=problem):
+        families.wiring(3, edges=[(0, 2)], weights=weights)
