@@ -16,6 +16,7 @@ from nas.events import read
 from nas.experiment import Experiment
 from nas.front import pareto, winner
 from nas.ledger import Ledger
+from nas.objectives import NEED_CLASSES
 from nas.plots import save_pareto
 from nas.records import Trial
 from nas.report import write_report
@@ -63,7 +64,10 @@ class Views:
     @property
     def audit(self) -> Audit:
         """What the learning curves say of early stopping."""
-        return audit(self.experiment, self.ledger, describe(self.experiment.data.kind)["classes"])
+        needs = any(one.metric in NEED_CLASSES for one in self.experiment.objectives)
+        # A user's own data are read for this alone where an objective asks for the number of classes.
+        classes = describe(self.experiment.data.source)["classes"] if needs else 0
+        return audit(self.experiment, self.ledger, classes)
 
     def write_tables(self) -> None:
         """``trials.csv`` and ``pareto.csv``."""
