@@ -49,10 +49,10 @@ from safetensors import safe_open
 HERE = Path(__file__).parent
 
 
-def load(blocks, dim, channel_axis=-1):
-    """The model from x0 to the output value, its mixes at the stored weights."""
+def load(blocks, dim, channel_axis=-1, impl="fused"):
+    """The model from x0 to the output value, its mixes at the stored weights, by fused kernels."""
     topology = graphs.Topology.load(HERE / "topology.yaml")
-    model = graphs.compile(topology, blocks, dim=dim, channel_axis=channel_axis)
+    model = graphs.compile(topology, blocks, dim=dim, channel_axis=channel_axis, impl=impl)
     weights = HERE / "model.safetensors"
     if weights.exists():  # not where their size depends on dim: they then start as compile made them
         with safe_open(weights, "pt") as file:

@@ -272,7 +272,7 @@ def test_wiring_alone_takes_ones_own_blocks(tmp_path):
     blocks = [nn.Linear(6, 6) for _ in states]
     for block, state in zip(blocks, states, strict=True):
         block.load_state_dict(state)
-    expected = graphs.compile(topology, blocks, dim=6)
+    expected = graphs.compile(topology, blocks, dim=6, impl="fused")
     started = expected(torch.ones(2, 6)).detach()
     expected.weights.load_state_dict(tensors)
     assert torch.equal(expected(torch.ones(2, 6)), output)
