@@ -6,8 +6,8 @@ Needs torch, triton, numpy and networkx. In bf16 at T x d = 16384 x 2048 with 48
 kernel by itself; all mixes of a dense average, and of four streams (hyper-connections static and dynamic, mHC), forward
 and backward, without the copying blocks between them; whole training steps of 24 transformer blocks. Beside them runs
 a whole-graph torch.compile of what one would write. Variants take turns in every round; figures are medians by CUDA
-events. Every kernel is compared with fp64 first, on slices of the very shape, and small models with the reference: where
-one differs nothing is timed. A section that fails prints why, and the others run; so does one without time left.
+events. Every kernel is compared with fp64 first, on slices of the very shape, and small models with the reference;
+where one differs nothing is timed. A section that fails prints why, and the others run; so does one without time left.
 
 Rows are appended to ``experiments/results/<date>-mix-gpu.csv``. ``--small`` is the same path in small shapes, in
 Triton's interpreter where there is no GPU: its times mean nothing and are not recorded.
@@ -51,9 +51,23 @@ from graphs.plan import Plan, lower, steps_of  # noqa: E402
 ROOT = Path(__file__).parents[2]
 DEVICE = "cuda" if CUDA else "cpu"
 LIMIT = 470.0  # seconds of the whole run
-COLUMNS = ("section", "name", "ms", "least", "most", "bound_ms", "target_ms", "of_copy", "ratio", "peak_gb", "met", "note")
+COLUMNS = (
+    "section",
+    "name",
+    "ms",
+    "least",
+    "most",
+    "bound_ms",
+    "target_ms",
+    "of_copy",
+    "ratio",
+    "peak_gb",
+    "met",
+    "note",
+)
 # At the full shape on an H200; the bounds are traffic at 4.3 TB/s (40.5, 15 and 18.7 ms).
 TARGETS = {"dense ungrouped": 45.0, "dense grouped": 25.0, "hyper": 28.0, "hyper-dynamic": 28.0, "mhc": 28.0}
+SEAMS = {"hyper-dynamic": 25, "mhc": 25}  # Td a block, 5 n + 5: the plan counts the two mixes of a seam one by one
 SHARE = 0.8  # of the copy's bandwidth, each kernel
 STEPS = {"ancre": (1.05, 1.10), "dense": (1.05, 1.10), "hyper": (1.06, 1.25), "hyper-dynamic": (1.06, 1.25)}
 Td = float  # one pass over one hidden state
@@ -70,7 +84,7 @@ class Run:
     small: bool
     began: float = field(default_factory=time.monotonic)
     bandwidth: float = float("nan")  # bytes a second, of a copy
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # not recorded yet
 
     @property
     def td(self) -> int:
@@ -141,11 +155,8 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, old)
 
 
-# --- Values ----------------------------------------------------------------------------------------------------------
-
-
 def compare(what: str, got: Tensor, true: Tensor, scale: Tensor, rounding: float, terms: int) -> None:
-    """Elementwise: one rounding of the result, and those of an fp32 sum of so many terms whose sizes add to ``scale``."""
+    """Elementwise: one rounding of the result, and those of an fp32 sum of terms whose sizes add to ``scale``."""
     budget = rounding * true.abs() + (terms + 8) * 2**-23 * scale + 1e-30
     worst = ((got.double() - true).abs() / budget).max().item()
     if not worst <= 1:
@@ -227,9 +238,6 @@ class Ports(nn.Module):
         return torch.tanh(sum(layer(x) for layer, x in zip(self.maps, inputs, strict=True)))  # type: ignore[arg-type]
 
 
-# --- Speed -----------------------------------------------------------------------------------------------------------
-
-
 def copy(run: Run) -> None:
     source = torch.ones(16, run.tokens, run.dim, dtype=torch.bfloat16, device=DEVICE)
     target = torch.empty_like(source)
@@ -277,7 +285,15 @@ def kernel(run: Run) -> None:
         took = statistics.median(times[name])
         share = run.bound(passes) / took
         met = share >= SHARE
-        run.add("kernel", name, ms=took, bound_ms=run.bound(passes), of_copy=share, target_ms=run.bound(passes) / SHARE, met=met)
+        run.add(
+            "kernel",
+            name,
+            ms=took,
+            bound_ms=run.bound(passes),
+            of_copy=share,
+            target_ms=run.bound(passes) / SHARE,
+            met=met,
+        )
 
 
 @torch.library.custom_op("mixbench::copied", mutates_args=())
@@ -305,7 +321,9 @@ def trained(model: nn.Module, x: Tensor, grad: Tensor) -> Callable[[], None]:
     return step
 
 
-def compiled(run: Run, name: str, model: nn.Module, x: Tensor, grad: Tensor, seconds: float) -> Callable[[], None] | None:
+def compiled(
+    run: Run, name: str, model: nn.Module, x: Tensor, grad: Tensor, seconds: float
+) -> Callable[[], None] | None:
     """A step of a whole-graph torch.compile, compiled in at most so long; without it a row says why not."""
     began = time.monotonic()
     try:
@@ -320,7 +338,9 @@ def compiled(run: Run, name: str, model: nn.Module, x: Tensor, grad: Tensor, sec
     return step
 
 
-def wiring(run: Run, section: str, models: dict[str, nn.Module], sum_of: tuple[str, nn.Module] | None, seconds: float) -> None:
+def wiring(
+    run: Run, section: str, models: dict[str, nn.Module], sum_of: tuple[str, nn.Module] | None, seconds: float
+) -> None:
     """Steps of networks whose blocks copy, without the time of the copies."""
     x, grad = run.state().requires_grad_(), run.state(1)
     models = {name: model.to(DEVICE, torch.bfloat16) for name, model in models.items()}
@@ -335,6 +355,7 @@ def wiring(run: Run, section: str, models: dict[str, nn.Module], sum_of: tuple[s
     run.add(section, "blocks alone", ms=alone, note="taken off the others")
     for name, each in times.items():
         passes = traffic_of(models[name], Shape(run.depth)) if name in models else None
+        passes = SEAMS[name] * run.depth if name in SEAMS else passes
         took, target = statistics.median(each) - alone, TARGETS.get(name)
         row: dict[str, Any] = {"ms": took, "least": min(each) - alone, "most": max(each) - alone}
         if passes is not None:
@@ -361,9 +382,29 @@ def dense(run: Run) -> None:
 def hyper(run: Run) -> None:
     made: dict[str, nn.Module] = {}
     for name in ("hyper", "hyper-dynamic", "mhc"):
-        made[name] = graphs.compile(KINDS[name](run.depth), [Nothing() for _ in range(run.depth)], dim=run.dim, impl="fused")
+        made[name] = graphs.compile(
+            KINDS[name](run.depth), [Nothing() for _ in range(run.depth)], dim=run.dim, impl="fused"
+        )
     whole = graphs.compile(KINDS["hyper"](run.depth), [Copied() for _ in range(run.depth)], dim=run.dim)
     wiring(run, "hyper", made, ("hyper, torch.compile of the reference", whole), 60)
+
+
+def peak(call: Callable[[], Any]) -> float:
+    """GB at the peak of one step."""
+    if not CUDA:
+        return float("nan")
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
+def forget(x: Tensor, blocks: list[nn.Module]) -> None:
+    """Without the gradients of the step before."""
+    x.grad = None
+    for block in blocks:
+        block.zero_grad(set_to_none=True)
 
 
 class Attention(nn.Module):
@@ -393,12 +434,15 @@ class Feed(nn.Module):
 def steps(run: Run) -> None:
     """Forward and backward of whole transformers, plain and wired, in eager mode and with compiled blocks."""
     length = min(2048, run.tokens)
+    torch._dynamo.config.cache_size_limit = 64  # two kinds of blocks, but many inputs
     for mode in ("eager", "blocks compiled"):
         if run.left < 45:
             run.add("step", mode, note="no time left")
             continue
         torch.manual_seed(0)
-        blocks = [Attention(run.dim, min(128, run.dim // 2)) if i % 2 == 0 else Feed(run.dim) for i in range(run.depth)]
+        blocks: list[nn.Module] = [
+            Attention(run.dim, min(128, run.dim // 2)) if i % 2 == 0 else Feed(run.dim) for i in range(run.depth)
+        ]
         for block in blocks:
             block.to(DEVICE, torch.bfloat16)
             if mode != "eager":
@@ -410,15 +454,13 @@ def steps(run: Run) -> None:
         grad = run.state(1).view(x.shape)
         calls = {name: trained(model, x, grad) for name, model in models.items()}
         peaks = {}
-        for name, call in calls.items():
-            call()
-            if CUDA:
-                torch.cuda.synchronize()
-                torch.cuda.reset_peak_memory_stats()
+        with at_most(run.left - 15):
+            for name, call in calls.items():
                 call()
-                torch.cuda.synchronize()
-            peaks[name] = torch.cuda.max_memory_allocated() / 1e9 if CUDA else float("nan")
-        times = rounds(run, calls)
+                forget(x, blocks)
+                peaks[name] = peak(call)
+                forget(x, blocks)
+            times = rounds(run, calls)
         plain = statistics.median(times["plain"])
         for name, each in times.items():
             took = statistics.median(each)
@@ -426,7 +468,10 @@ def steps(run: Run) -> None:
             row |= {"peak_gb": peaks[name], "note": f"{mode}; memory {peaks[name] / peaks['plain']:.3f} x plain"}
             if name in STEPS and not run.small:
                 slower, larger = STEPS[name]
-                row |= {"target_ms": slower * plain, "met": took <= slower * plain and peaks[name] <= larger * peaks["plain"]}
+                row |= {
+                    "target_ms": slower * plain,
+                    "met": took <= slower * plain and peaks[name] <= larger * peaks["plain"],
+                }
             run.add("step", name, **row)
         del models, calls, blocks
 
@@ -475,6 +520,7 @@ def record(run: Run) -> Path:
             writer.writeheader()
         for row in run.rows:
             writer.writerow(about | {k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
+    run.rows.clear()
     return path
 
 
@@ -489,7 +535,7 @@ def main() -> None:
         raise SystemExit("torch finds no GPU here; --small runs the same path in Triton's interpreter")
     if not CUDA:
         interpreted()
-    run = Run(64, 32, 6, given.rounds or 1, True) if given.small else Run(16384, 2048, 48, given.rounds or 7, False)
+    run = Run(33, 16, 5, given.rounds or 1, True) if given.small else Run(16384, 2048, 48, given.rounds or 7, False)
     print(f"torch {torch.__version__}, triton {triton.__version__}, {torch.cuda.get_device_name() if CUDA else 'CPU'}")
     check_kernels(run)
     check_models()
@@ -506,8 +552,8 @@ def main() -> None:
             run.add(name, "all", note="failed: " + traceback.format_exc().strip().splitlines()[-1])
         if CUDA:
             torch.cuda.empty_cache()
-    if not given.no_record and not given.small:
-        print(f"appended to {record(run)}")
+        if not given.no_record and not given.small:
+            print(f"appended to {record(run)}", flush=True)
     print(f"{LIMIT - run.left:.0f} s in all")
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 

@@ -13,6 +13,7 @@ together give it. Neither function keeps anything but what it hands to
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -180,10 +181,10 @@ class _Mix(torch.autograd.Function):
         sources = list(states[:k])
         ctx.ways = ways
         # Of the gradients that go back: what a ticket gets becomes the ticket's dtype in any case.
-        tickets = iter(states[k:])
+        starts = accumulate(ways.tickets, initial=k)
         ctx.dtypes = [
-            source.dtype if ways.alone[j] else [next(tickets) for _ in range(ways.tickets[j])][0].dtype
-            for j, source in enumerate(sources)
+            (source if alone else states[start]).dtype
+            for source, alone, start in zip(sources, ways.alone, starts, strict=False)
         ]
         # Of the others the fans keep the source.
         mine = [ways.late[j] or ways.joint[j] or (ways.alone[j] and not ways.plain[j]) for j in range(k)]
@@ -257,5 +258,7 @@ def _placed(tensor: Tensor, lines: list[int], size: int, axis: int) -> Tensor:
     if len(lines) == size:
         return tensor
     shape = (*tensor.shape[:axis], 1, *tensor.shape[axis + 1 :])
-    nothing, found = tensor.new_zeros(shape), iter(tensor.split(1, dim=axis))
-    return torch.cat([next(found) if line in lines else nothing for line in range(size)], dim=axis)
+    parts = [tensor.new_zeros(shape)] * size
+    for i, line in enumerate(lines):
+        parts[line] = tensor.narrow(axis, i, 1)
+    return torch.cat(parts, dim=axis)

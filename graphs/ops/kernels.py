@@ -1,7 +1,8 @@
 """The two kernels as torch operators, ``wireloom::mix`` and ``wireloom::gather``, with an engine for each device.
 
 On a CPU that is :mod:`graphs.ops.cpu`, on a GPU :mod:`graphs.ops.triton.engine` where triton is installed, and
-anywhere else :mod:`graphs.ops.plain`, with a warning on a GPU. They are functional, without state or mutation, so that ``torch.compile``, ``torch.export`` and fake tensors know them.
+anywhere else :mod:`graphs.ops.plain`, with a warning on a GPU. They are functional, without state or mutation, so that
+``torch.compile``, ``torch.export`` and fake tensors know them.
 """
 
 import importlib.util

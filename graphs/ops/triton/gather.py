@@ -174,9 +174,7 @@ def _in_groups(rows: list[Tensor], states: Sequence[Tensor | None], w: Weight, o
 
 def _masks(states: Sequence[Tensor | None], outs: Sequence[Tensor | None]) -> tuple[int, int]:
     """Which are wanted and which are learned from, a bit for each."""
-    wanted, learned = (
-        sum(1 << j for j, one in enumerate(each) if one is not None) for each in (outs, states)
-    )
+    wanted, learned = (sum(1 << j for j, one in enumerate(each) if one is not None) for each in (outs, states))
     return wanted, learned
 
 
