@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu check format docs bench clean
+.PHONY: help demo test test-slow test-gpu check format docs bench bench-gpu clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ format: $(STAMP) ## Format and fix what can be fixed
 
 docs: $(STAMP) ## Rewrite what is generated in docs/ (the table of families)
 	$(BIN)/python -m graphs.table docs/families.md
+
+bench-gpu: $(STAMP) ## Compare the GPU kernels with fp64, then time them (under 8 minutes on an H200)
+	$(BIN)/python experiments/bench/mix_gpu.py
 
 bench: $(STAMP) ## Print the driver's share of a search's wall time
 	$(BIN)/python experiments/bench/overhead.py

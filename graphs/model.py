@@ -108,6 +108,8 @@ class _Run:
         fused = model.impl == "fused" and not transformed()
         self.readers = model._readers if fused else {}
         self.shares: dict[int, dict[int, gather.Share]] = {}
+        # Of weights that are known beforehand: all columns at once, so that their gradients come back in one piece.
+        self.columns: dict[int, tuple[Tensor, ...]] = {}
         self.seams: SeamRun | None = None
         eager = type(x0) is Tensor and not torch.compiler.is_compiling()
         if fused and eager and model._seams is not None and model._seams.jobs:
@@ -142,6 +144,7 @@ class _Run:
         if number not in self.shares:
             return self._reference(op, number)
         shares = self.shares.pop(number)
+        self.columns.pop(number, None)
         weight = self._weight(number, [self.values[value] for value in op.keys])
         outputs = gather.mix([shares[j] for j in range(len(op.reads))], weight, self.model._plain[number])
         if op.norm is None:
@@ -157,7 +160,9 @@ class _Run:
         if op.keys:
             channels = self.model.dim if self.model._grains[number].parts != 1 else 1
             return gather.Consumer(m, None, (value.numel() // self.model.dim, m, channels))
-        return gather.Consumer(m, self._weight(number, ())[:, :, j])
+        if number not in self.columns:
+            self.columns[number] = self._weight(number, ()).unbind(2)
+        return gather.Consumer(m, self.columns[number][j])
 
     def _weight(self, number: int, keys: Sequence[Tensor]) -> Tensor:
         """With the kernels' four axes."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphs.ops import native
+from graphs.ops.layout import aligned, rows
 from graphs.ops.reference import accumulation, promoted, without_autocast
 
 PIECE = 1 << 15  # elements of each tensor worked on at a time by torch: 128 KB of fp32 stay in the cache
@@ -21,7 +22,7 @@ def mix(sources: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
     inner = accumulation(dtype)
     m = weight.shape[1]
     with without_autocast(weight):
-        flat = _aligned([source.to(inner) for source in sources], weight)
+        flat = [state.to(inner) for state in aligned(sources, weight)]
         outputs = [torch.empty_like(flat[0]) for _ in range(m)]
         values = weight.to(inner).contiguous()
         if native.available(inner) and weight.shape[3] == 1:
@@ -32,62 +33,44 @@ def mix(sources: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
 
 
 def gather(
-    grads: Sequence[Tensor], sources: Sequence[Tensor | None], weight: Tensor, wanted: Sequence[bool]
+    grads: Sequence[Tensor],
+    sources: Sequence[Tensor | None],
+    weight: Tensor,
+    wanted: Sequence[bool],
+    dtype: torch.dtype | None = None,
 ) -> tuple[list[Tensor], Tensor]:
     """``sum_i weight[:, i, j] * grads[i]`` for each j that is wanted, and ``<grads[i], sources[j]>`` (R, m, k, C).
 
     Products are summed over what shares a weight. Without its source those of a column are zero. Both have the
-    accumulation dtype.
+    accumulation dtype, the sums ``dtype`` where it is given.
     """
     inner = accumulation(promoted([*grads, *(source for source in sources if source is not None)]))
     with without_autocast(weight):
-        there = [source.to(inner) for source in sources if source is not None]
-        flat = _aligned([*(grad.to(inner) for grad in grads), *there], weight)
-        rows, rest = flat[: len(grads)], iter(flat[len(grads) :])
+        there = [source for source in sources if source is not None]
+        flat = [tensor.to(inner) for tensor in aligned([*grads, *there], weight)]
+        edges, rest = flat[: len(grads)], iter(flat[len(grads) :])
         states = [None if source is None else next(rest) for source in sources]
-        totals = [torch.empty_like(rows[0]) if want else None for want in wanted]
+        totals = [torch.empty_like(edges[0]) if want else None for want in wanted]
         values = weight.to(inner).contiguous()
         if native.available(inner) and weight.shape[3] == 1:
-            products = native.spread(rows, states, values[..., 0], totals, _width(rows[0], weight))[..., None]
+            products = native.spread(edges, states, values[..., 0], totals, _width(edges[0], weight))[..., None]
         else:
             products = torch.zeros_like(values)
             for j, (state, total) in enumerate(zip(states, totals, strict=True)):
                 if total is not None:
-                    _in_pieces(rows, values[:, None, :, j], [total])
+                    _in_pieces(edges, values[:, None, :, j], [total])
                 if state is not None:
-                    for i, row in enumerate(rows):
-                        products[:, i, j] = _product(row, state, values.shape)
-        return [total for total in totals if total is not None], products
-
-
-def _aligned(tensors: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
-    """Tensors whose elements follow each other in memory in one order, the same for all."""
-    first = tensors[0]
-    dense = first.is_contiguous() or (weight.shape[0] == weight.shape[3] == 1 and _dense(first))
-    if dense and all(tensor.stride() == first.stride() for tensor in tensors[1:]):
-        return list(tensors)
-    return [tensor.contiguous() for tensor in tensors]
-
-
-def _dense(tensor: Tensor) -> bool:
-    """Whether its elements fill a run of memory, in whatever order of the axes."""
-    order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
-    return tensor.permute(order).is_contiguous()
+                    for i, edge in enumerate(edges):
+                        products[:, i, j] = _product(edge, state, values.shape)
+        return [total.to(dtype or inner) for total in totals if total is not None], products
 
 
 def _width(tensor: Tensor, weight: Tensor) -> int:
     return tensor.numel() if weight.shape[0] == 1 else tensor.shape[-1]
 
 
-def _rows(tensor: Tensor, weight: Tensor) -> Tensor:
-    """A view as (rows, width), or (1, all) where rows share weights and channels do."""
-    if weight.shape[0] == weight.shape[3] == 1:
-        return torch.as_strided(tensor, (1, tensor.numel()), (max(tensor.numel(), 1), 1))
-    return tensor.reshape(-1, tensor.shape[-1])
-
-
 def _in_pieces(flat: Sequence[Tensor], weight: Tensor, outputs: Sequence[Tensor]) -> None:
-    states, results = [_rows(tensor, weight) for tensor in flat], [_rows(tensor, weight) for tensor in outputs]
+    states, results = [rows(tensor, weight) for tensor in flat], [rows(tensor, weight) for tensor in outputs]
     plain = weight.shape[0] == weight.shape[3] == 1
     length = states[0].shape[1 if plain else 0]
     step = PIECE if plain else max(PIECE // max(states[0].shape[1], 1), 1)
@@ -118,6 +101,6 @@ def _product(left: Tensor, right: Tensor, shape: torch.Size) -> Tensor:
         for start in range(0, one.numel(), PIECE):
             total += torch.dot(one[start : start + PIECE], other[start : start + PIECE])
         return total.to(left.dtype).view(1, 1)
-    rows = torch.mul(left, right).reshape(-1, left.shape[-1])
+    each = torch.mul(left, right).reshape(-1, left.shape[-1])
     axes = [axis for axis, size in ((0, shape[0]), (1, shape[3])) if size == 1]
-    return rows.sum(axes, keepdim=True) if axes else rows
+    return each.sum(axes, keepdim=True) if axes else each

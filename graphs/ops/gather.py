@@ -13,6 +13,7 @@ together give it. Neither function keeps anything but what it hands to
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -90,7 +91,7 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
     learned = any(alone) or any(joint) or any(late)
     outputs = _Mix.apply(  # type: ignore[no-untyped-call]
         weight if learned else weight.detach(),
-        Ways(alone, joint, late, tuple(plain) or (False,) * len(shares)),
+        Ways(alone, joint, late, tuple(plain) or (False,) * len(shares), tuple(len(share.tickets) for share in shares)),
         *(share.state for share in shares),
         *tickets,
     )
@@ -98,12 +99,14 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
 
 
 class Ways(NamedTuple):
-    """By source: how its gradient goes back (to itself; whole or in parts to its fan), and if it is added as it is."""
+    """By source: how its gradient goes back (to itself; whole or in parts to its fan), if it is added as it is, and
+    its number of tickets."""
 
     alone: tuple[bool, ...]
     joint: tuple[bool, ...]
     late: tuple[bool, ...]
     plain: tuple[bool, ...]
+    tickets: tuple[int, ...] = ()
 
 
 def refuse_second_derivatives() -> None:
@@ -135,21 +138,20 @@ class _Fan(torch.autograd.Function):
         x, *known = ctx.saved_tensors
         columns = iter(known)
         place, number = 0, 0
-        rows: dict[bool, list[Tensor]] = {True: [], False: []}  # gradients of edges, those of known weights apart
+        rows: dict[bool, list[Any]] = {True: [], False: []}  # gradients of edges, those of known weights apart
         weights: dict[bool, list[Tensor]] = {True: [], False: []}
-        origin: list[tuple[int, int]] = []  # of each known one: which column, and its row
+        origin: list[tuple[int, list[int]]] = []  # of columns known: which, and its rows that have a gradient
         for count, shape in zip(ctx.counts, ctx.late, strict=True):
             mine = grads[place : place + count]
             place += count
             column = grads[place] if shape else next(columns)
             place += bool(shape)
-            for i, grad in enumerate(mine):
-                if grad is not None and column is not None:
-                    rows[not shape].append(grad)
-                    weights[not shape].append(column[:, i])
-                    if not shape:
-                        origin.append((number, i))
-            number += not shape
+            ran = [i for i, grad in enumerate(mine) if grad is not None and column is not None]
+            rows[not shape] += [mine[i] for i in ran]
+            weights[not shape] += [column[:, i] for i in ran]
+            if not shape:
+                origin.append((number, ran))
+                number += 1
         total: Tensor | None = None
         results: list[Tensor | None] = [None] * len(known)
         wanted = ctx.needs_input_grad[0]
@@ -158,17 +160,16 @@ class _Fan(torch.autograd.Function):
                 continue
             weight = _together(weights[fixed])
             learns = fixed and x is not None
-            sums, products = kernels.gather(rows[fixed], [x if learns else None], weight, [wanted])
+            dtype = None if rows[True] and rows[False] else ctx.dtype
+            sums, products = kernels.gather(rows[fixed], [x if learns else None], weight, [wanted], dtype)
             if wanted:
                 total = sums[0] if total is None else total + sums[0]
             if learns:
-                for edge, (place, i) in enumerate(origin):
-                    if ctx.needed[place]:
-                        learned = results[place]
-                        if learned is None:
-                            learned = results[place] = torch.zeros_like(known[place])
-                        column = products[:, edge, 0]
-                        learned[:, i] = column if learned.shape[2] > 1 else column.sum(-1, keepdim=True)
+                start = 0
+                for number, ran in origin:
+                    if ran and ctx.needed[number]:
+                        results[number] = _learned(products[:, start : start + len(ran), 0], known[number], ran)
+                    start += len(ran)
         return None if total is None else total.to(ctx.dtype), None, None, None, *results
 
 
@@ -178,7 +179,13 @@ class _Mix(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         k = len(ways.alone)
         sources = list(states[:k])
-        ctx.ways, ctx.dtypes = ways, [source.dtype for source in sources]
+        ctx.ways = ways
+        # Of the gradients that go back: what a ticket gets becomes the ticket's dtype in any case.
+        starts = accumulate(ways.tickets, initial=k)
+        ctx.dtypes = [
+            (source if alone else states[start]).dtype
+            for source, alone, start in zip(sources, ways.alone, starts, strict=False)
+        ]
         # Of the others the fans keep the source.
         mine = [ways.late[j] or ways.joint[j] or (ways.alone[j] and not ways.plain[j]) for j in range(k)]
         learns = ctx.needs_input_grad[0]
@@ -204,18 +211,20 @@ class _Mix(torch.autograd.Function):
         columns = [j for j in range(k) if wanted[j] or kept[j] is not None]
         learned = None
         if columns:
-            whole = len(columns) == k and len(ran) == m
-            part = weight if whole else weight[:, ran][:, :, columns]
-            sums, products = kernels.gather(there, [kept[j] for j in columns], part, [wanted[j] for j in columns])
-            for j, total in zip((j for j in columns if wanted[j]), sums, strict=True):
-                totals[j] = total.to(ctx.dtypes[j]) if ways.alone[j] else total
+            part = _lines(_lines(weight, ran, 1), columns, 2)
+            asked = [j for j in columns if wanted[j]]
+            dtypes = {ctx.dtypes[j] for j in asked}
+            sums, products = kernels.gather(
+                there,
+                [kept[j] for j in columns],
+                part,
+                [wanted[j] for j in columns],
+                dtypes.pop() if len(dtypes) == 1 else None,
+            )
+            for j, total in zip(asked, sums, strict=True):
+                totals[j] = total.to(ctx.dtypes[j])
             if ctx.needs_input_grad[0]:
-                learned = products.to(weight.dtype)
-                if not whole:
-                    rows, places = (torch.tensor(each, device=weight.device) for each in (ran, columns))
-                    full = torch.zeros_like(weight)
-                    full[:, rows[:, None], places] = learned
-                    learned = full
+                learned = _placed(_placed(products.to(weight.dtype), columns, k, 2), ran, m, 1)
         tickets: list[Tensor | None] = []
         for j in range(k):
             if not ways.alone[j]:
@@ -228,3 +237,28 @@ def _together(columns: list[Tensor]) -> Tensor:
     """Weights (R, C) of edges, some the same for all rows or channels, as one (R, edges, 1, C)."""
     shape = [max(column.shape[axis] for column in columns) for axis in (0, 1)]
     return torch.stack([column.expand(shape) for column in columns], dim=1).unsqueeze(2)
+
+
+def _learned(found: Tensor, column: Tensor, ran: list[int]) -> Tensor:
+    """The gradient of a column (1, m, C) from those of its rows that ran, (1, rows, channels)."""
+    if column.shape[2] < found.shape[2]:
+        found = found.sum(-1, keepdim=True)
+    return _placed(found, ran, column.shape[1], 1).to(column.dtype)
+
+
+def _lines(tensor: Tensor, lines: list[int], axis: int) -> Tensor:
+    """Some lines along an axis, ascending: a view where they are neighbours. An index would be copied to the device."""
+    if lines[-1] - lines[0] == len(lines) - 1:
+        return tensor.narrow(axis, lines[0], len(lines))
+    return torch.cat([tensor.narrow(axis, line, 1) for line in lines], dim=axis)
+
+
+def _placed(tensor: Tensor, lines: list[int], size: int, axis: int) -> Tensor:
+    """The lines back in their places among ``size``, of which the others are zero."""
+    if len(lines) == size:
+        return tensor
+    shape = (*tensor.shape[:axis], 1, *tensor.shape[axis + 1 :])
+    parts = [tensor.new_zeros(shape)] * size
+    for i, line in enumerate(lines):
+        parts[line] = tensor.narrow(axis, i, 1)
+    return torch.cat(parts, dim=axis)

@@ -101,6 +101,8 @@ def main(only: str) -> None:
 
 
 def cases(ops: Any) -> dict[str, Callable[[], Any]]:
+    from graphs.ops.triton import engine
+
     def x(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
@@ -121,20 +123,26 @@ def cases(ops: Any) -> dict[str, Callable[[], Any]]:
     found["mix 5 to 5 per token normed"] = lambda: ops.mix([state] * 5, weight(t, 5, 5), gain)
     found["mix 5 to 5 normed 8192"] = lambda: ops.mix([x(t, 8192)] * 5, weight(5, 5), x(8192))
     for n in (1, 5, 24, 48, 64):
-        found[f"gather {n}"] = lambda n=n: ops.gather([x(1, t, d)] * n, state, weight(n), state.dtype)
-    found["gather 48 without a source"] = lambda: ops.gather([x(1, t, d)] * 48, None, weight(48))
-    found["gather 5 per token"] = lambda: ops.gather([x(5, t, d)], state, weight(t, 5))
-    found["gather 48 per token"] = lambda: ops.gather([x(48, t, d)], state, weight(t, 48))
+        found[f"gather {n}"] = lambda n=n: ops.gather([state] * n, state, weight(n), state.dtype)
+    found["gather 48 without a source"] = lambda: ops.gather([state] * 48, None, weight(48))
+    found["gather 5 per token"] = lambda: ops.gather([state] * 5, state, weight(t, 5))
+    found["gather 48 per token"] = lambda: ops.gather([state] * 48, state, weight(t, 48))
     for n in (2, 3, 5, 9):
-        found[f"spread {n} to {n}"] = lambda n=n: ops.spread(x(n, t, d), [state] * n, weight(n, n))
+        found[f"spread {n} to {n}"] = lambda n=n: ops.spread([state] * n, [state] * n, weight(n, n))
     found["spread 5 to 5 fp32"] = lambda: ops.spread(
-        x(5, t, d, dtype=torch.float32), [x(t, d, dtype=torch.float32)] * 5, weight(5, 5)
+        [x(t, d, dtype=torch.float32)] * 5, [x(t, d, dtype=torch.float32)] * 5, weight(5, 5)
     )
     for n in (5, 9):
-        found[f"spread {n} to {n} per token"] = lambda n=n: ops.spread(x(n, t, d), [state] * n, weight(t, n, n))
+        found[f"spread {n} to {n} per token"] = lambda n=n: ops.spread([state] * n, [state] * n, weight(t, n, n))
         found[f"spread {n} to {n} per channel"] = lambda n=n: ops.spread(
-            x(n, t, d), [state] * n, weight(n, n, d), channels=True
+            [state] * n, [state] * n, weight(n, n, d), channels=True
         )
+    for n, shape in {"": (1, 5, 6, 1), " per token": (t, 5, 6, 1), " per channel": (1, 5, 6, d)}.items():
+        found[f"spread of columns of all kinds{n}"] = lambda shape=shape: engine.gather(
+            [state] * 5, [state, None] * 3, weight(*shape), [True, True, False] * 2, state.dtype
+        )
+    found["gather products alone"] = lambda: engine.gather([state] * 24, [state], weight(1, 24, 1, 1), [False])
+    found["gather 20 per channel"] = lambda: engine.gather([state] * 20, [state], weight(1, 20, 1, d), [True])
     for k, m in [(5, 5), (48, 1)]:
         found[f"norm {k} to {m}"] = lambda k=k, m=m: ops.norm_backward(
             x(m, t, d), [state] * k, weight(m, k), gain, weight(m, t)
@@ -149,8 +157,8 @@ def cases(ops: Any) -> dict[str, Callable[[], Any]]:
     found["attend delta"] = lambda: ops.attend_delta(state, state)
     found["one channel"] = lambda: (
         ops.mix([x(7, 1)], weight(7, 1, 1)),
-        ops.gather([x(1, 7, 1)], x(7, 1), weight(7, 1)),
-        ops.spread(x(1, 7, 1), [x(7, 1)], weight(1, 1, 1), channels=True),
+        ops.gather([x(7, 1)], x(7, 1), weight(7, 1)),
+        ops.spread([x(7, 1)], [x(7, 1)], weight(1, 1, 1), channels=True),
     )
     return found
 

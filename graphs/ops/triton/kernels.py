@@ -145,9 +145,10 @@ def gather_kernel(
     REPS: tl.constexpr,
     SPAN: tl.constexpr,
     DOTS: tl.constexpr,
+    TOTAL: tl.constexpr,
     CONTINUES: tl.constexpr,
 ):
-    """The weighted sum of the rows of ``grads``, and their products with ``source``.
+    """The weighted sum of the rows of ``grads``, and their products with ``source``: either, or both.
 
     A warp has one row of REPS spans, as many as its lanes load at once: a product is added up within lanes, then
     across them, and no warp waits for another. The products of a warp are put in PLACES lanes (a power of two) and
@@ -182,8 +183,9 @@ def gather_kernel(
         added = fresh
         if DOTS:
             found = tl.where(place == e, tl.sum(product, axis=1)[:, None], found)
-    for r in tl.static_range(REPS):
-        tl.store(total + ats[r], added[r].to(total.dtype.element_ty), mask=insides[r])
+    if TOTAL:
+        for r in tl.static_range(REPS):
+            tl.store(total + ats[r], added[r].to(total.dtype.element_ty), mask=insides[r])
     if DOTS:
         to = dots + ((row.to(tl.int64) * across + start) * edges)[:, None] + place
         tl.store(to, found, mask=live[:, None] & (place < edges))
@@ -208,8 +210,12 @@ def spread_kernel(
     LANES: tl.constexpr,
     VEC: tl.constexpr,
     WIDE: tl.constexpr,
+    WANTED: tl.constexpr,
+    LEARNED: tl.constexpr,
 ):
     """All M gradients of a tile, then source after source: its gradient is written, its M products are kept.
+
+    Bit j of ``WANTED`` and of ``LEARNED`` says if source j has the one and the other; products it has not are zero.
 
     ``groups`` programs share a row. Each keeps one partial product per pair and lane (VEC elements of a lane are added
     on the spot, without talking to others), and adds the lanes up once, at its end: ``dots`` (rows, groups, M, K).
@@ -235,14 +241,20 @@ def spread_kernel(
             held = held + (tl.load(grads[i] + at, mask=inside, other=0.0),)  # noqa: RUF005
         fresh = ()
         for j in tl.static_range(K):
-            x = tl.load(sources[j] + at, mask=inside, other=0.0).to(tl.float32)
+            if (LEARNED >> j) & 1:
+                x = tl.load(sources[j] + at, mask=inside, other=0.0).to(tl.float32)
             added = tl.zeros((ROWS, LANES, VEC), tl.float32)
             for i in tl.static_range(M):
                 g = held[i].to(tl.float32)
-                w = tl.load(weight + row.to(tl.int64) * w_row + i * w_out + j * w_in, mask=live, other=0.0)
-                added += w.to(tl.float32)[:, None, None] * g
-                fresh = fresh + (partial[j * M + i] + tl.sum(g * x, axis=2),)  # noqa: RUF005
-            tl.store(outs[j] + at, added.to(outs[j].dtype.element_ty), mask=inside)
+                if (WANTED >> j) & 1:
+                    w = tl.load(weight + row.to(tl.int64) * w_row + i * w_out + j * w_in, mask=live, other=0.0)
+                    added += w.to(tl.float32)[:, None, None] * g
+                if (LEARNED >> j) & 1:
+                    fresh = fresh + (partial[j * M + i] + tl.sum(g * x, axis=2),)  # noqa: RUF005
+                else:
+                    fresh = fresh + (partial[j * M + i],)  # noqa: RUF005
+            if (WANTED >> j) & 1:
+                tl.store(outs[j] + at, added.to(outs[j].dtype.element_ty), mask=inside)
         partial = fresh
     for j in tl.static_range(K):
         for i in tl.static_range(M):
@@ -256,6 +268,7 @@ def channels_kernel(
     sources,
     weight,
     outs,
+    before,
     dots,
     rows,
     width,
@@ -265,10 +278,14 @@ def channels_kernel(
     M: tl.constexpr,
     K: tl.constexpr,
     COLS: tl.constexpr,
+    WANTED: tl.constexpr,
+    LEARNED: tl.constexpr,
+    CONTINUES: tl.constexpr,
 ):
     """:func:`spread_kernel` with a weight per channel: a program keeps its channels and walks down the rows.
 
-    ``dots`` has the shape (groups, M, K, width).
+    ``dots`` has the shape (groups, M, K, width). Of more gradients than a program holds the sums go on from
+    ``before``.
     """
     across = tl.cdiv(width, COLS)
     col = (tl.program_id(0) % across) * COLS + tl.arange(0, COLS)
@@ -285,14 +302,23 @@ def channels_kernel(
             held = held + (tl.load(grads[i] + at, mask=inside, other=0.0),)  # noqa: RUF005
         fresh = ()
         for j in tl.static_range(K):
-            x = tl.load(sources[j] + at, mask=inside, other=0.0).to(tl.float32)
-            added = tl.zeros((COLS,), tl.float32)
+            if (LEARNED >> j) & 1:
+                x = tl.load(sources[j] + at, mask=inside, other=0.0).to(tl.float32)
+            if CONTINUES and (WANTED >> j) & 1:
+                added = tl.load(before[j] + at, mask=inside, other=0.0)
+            else:
+                added = tl.zeros((COLS,), tl.float32)
             for i in tl.static_range(M):
                 g = held[i].to(tl.float32)
-                w = tl.load(weight + i * w_out + j * w_in + col, mask=inside, other=0.0)
-                added += w.to(tl.float32) * g
-                fresh = fresh + (partial[j * M + i] + g * x,)  # noqa: RUF005
-            tl.store(outs[j] + at, added.to(outs[j].dtype.element_ty), mask=inside)
+                if (WANTED >> j) & 1:
+                    w = tl.load(weight + i * w_out + j * w_in + col, mask=inside, other=0.0)
+                    added += w.to(tl.float32) * g
+                if (LEARNED >> j) & 1:
+                    fresh = fresh + (partial[j * M + i] + g * x,)  # noqa: RUF005
+                else:
+                    fresh = fresh + (partial[j * M + i],)  # noqa: RUF005
+            if (WANTED >> j) & 1:
+                tl.store(outs[j] + at, added.to(outs[j].dtype.element_ty), mask=inside)
         partial = fresh
     for j in tl.static_range(K):
         for i in tl.static_range(M):

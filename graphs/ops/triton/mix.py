@@ -38,11 +38,11 @@ class Weight:
 
 
 @overload
-def mix(sources: Sequence[Tensor], weight: Tensor, *, channels: bool = ...) -> Tensor: ...
+def mix(sources: Sequence[Tensor], weight: Tensor, *, channels: bool = ...) -> list[Tensor]: ...
 @overload
 def mix(
     sources: Sequence[Tensor], weight: Tensor, norm: Tensor, eps: float = ..., *, channels: bool = ...
-) -> tuple[Tensor, Tensor]: ...
+) -> tuple[list[Tensor], Tensor]: ...
 def mix(
     sources: Sequence[Tensor],
     weight: Tensor,
@@ -50,8 +50,8 @@ def mix(
     eps: float = MIN_NORM,
     *,
     channels: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """``out[i] = sum_j weight[i, j] * sources[j]``: (m, *shape) in the promoted dtype of the sources (*shape).
+) -> list[Tensor] | tuple[list[Tensor], Tensor]:
+    """``out[i] = sum_j weight[i, j] * sources[j]``: m tensors in the promoted dtype of the sources (*shape).
 
     ``weight`` is static (m, k), per token (*tokens, m, k), or with ``channels`` (m, k, d); any of the three dtypes.
     With the gain ``norm`` (d,) each output is RMS-normalised over the last axis, and the factors ``rstd``
@@ -65,15 +65,23 @@ def mix(
     states = launch.checked(sources)
     w = Weight(weight, states[0], channels)
     gain = None if norm is None else norm.contiguous()
-    out = torch.empty(w.m, *states[0].shape, dtype=dtype, device=states[0].device)
-    rstd = torch.empty(w.m, *states[0].shape[:-1], dtype=torch.float32, device=out.device)
-    if gain is not None:
-        _check_width(states[0])
-    if out.numel():
-        most = MOST if gain is None else max(1, min(MOST, HELD // launch.power(gain.numel())))
-        for rows in launch.chunks(w.m, most):
-            _mix(states, w, rows, out, gain, rstd, eps)
-    return out if gain is None else (out, rstd)
+    outs = [torch.empty(states[0].shape, dtype=dtype, device=states[0].device) for _ in range(w.m)]
+    if gain is None:
+        mix_into(states, w, outs)
+        return outs
+    rstd = torch.empty(w.m, *states[0].shape[:-1], dtype=torch.float32, device=states[0].device)
+    _check_width(states[0])
+    if rstd.numel() and gain.numel():
+        for rows in launch.chunks(w.m, max(1, min(MOST, HELD // launch.power(gain.numel())))):
+            _mix(states, w, rows, outs, gain, rstd[rows], eps)
+    return outs, rstd
+
+
+def mix_into(states: list[Tensor], w: Weight, outs: list[Tensor]) -> None:
+    """:func:`mix` of aligned sources, into tensors that exist."""
+    if outs[0].numel():
+        for rows in launch.chunks(w.m, MOST):
+            _mix(states, w, rows, outs, None, None, MIN_NORM)
 
 
 def _check_width(state: Tensor) -> None:
@@ -82,19 +90,25 @@ def _check_width(state: Tensor) -> None:
 
 
 def _mix(
-    states: list[Tensor], w: Weight, rows: slice, out: Tensor, gain: Tensor | None, rstd: Tensor, eps: float
+    states: list[Tensor],
+    w: Weight,
+    rows: slice,
+    outs: list[Tensor],
+    gain: Tensor | None,
+    rstd: Tensor | None,
+    eps: float,
 ) -> None:
     """Some of the outputs, in as many launches as the sources need."""
-    ends = list(out[rows].unbind(0))
+    ends = outs[rows]
     parts = launch.chunks(len(states), launch.LARGEST)
     between = ends
     if len(parts) > 1:
-        between = list(torch.empty(len(ends), *out.shape[1:], dtype=torch.float32, device=out.device).unbind(0))
+        between = [torch.empty_like(end, dtype=torch.float32) for end in ends]
     for n, part in enumerate(parts):
         last = n == len(parts) - 1
         weight = w.at(rows.start, part.start)
         to = ends if last else between
-        _launch(states[part], w, weight, to, between if n else None, gain if last else None, rstd[rows], eps)
+        _launch(states[part], w, weight, to, between if n else None, gain if last else None, rstd, eps)
 
 
 def tile(view: launch.Rows, *, whole_rows: bool, heavy: bool, most: int) -> tuple[int, int, int]:
@@ -115,7 +129,7 @@ def _launch(
     outs: list[Tensor],
     before: list[Tensor] | None,
     gain: Tensor | None,
-    rstd: Tensor,
+    rstd: Tensor | None,
     eps: float,
 ) -> None:
     view = launch.view(states[0], by_row=gain is not None or w.per_token or w.per_channel)
@@ -132,7 +146,7 @@ def _launch(
             tuple(outs),
             tuple(outs if before is None else before),
             weight if gain is None else gain,
-            rstd,
+            weight if rstd is None else rstd,
             view.rows,
             view.width,
             len(states),

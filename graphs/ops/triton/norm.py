@@ -43,7 +43,7 @@ def norm_backward(
     if len(states) > launch.LARGEST:
         from graphs.ops.triton.mix import mix
 
-        raw = mix([state.float() for state in states], weight, channels=channels)
+        raw = torch.stack(mix([state.float() for state in states], weight, channels=channels))
         return norm_backward_from(grad, raw, gain, rstd, dtype)
     factors = rstd.reshape(w.m, -1).contiguous()
     most = max(1, HELD // launch.power(gain.numel()))

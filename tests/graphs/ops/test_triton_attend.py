@@ -40,8 +40,11 @@ def test_attend(poisoned, k, rows, dim, dtype):
     within(got.probs, probs, off * probs + 1e-37)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("consumers", "rows", "dim"), [(1, 1, 8), (3, 37, 72), (2, 37, 256), (65, 2, 8)])
+@pytest.mark.parametrize(
+    ("consumers", "rows", "dim", "dtype"),
+    [(*shape, dtype) for shape in ((1, 1, 8), (3, 37, 72), (2, 37, 256)) for dtype in DTYPES]
+    + [(65, 2, 8, torch.bfloat16)],
+)
 def test_its_backward_pass(poisoned, consumers, rows, dim, dtype):
     states = samples(0, 3, (rows, dim), (dtype,))
     queries, gains = numbers(1, consumers, dim) / 3, numbers(2, consumers, dim)

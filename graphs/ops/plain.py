@@ -1,0 +1,58 @@
+"""The two kernels in plain torch, right on any device and for any dtype: where no engine is made for what is asked."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from graphs.ops.layout import aligned, rows
+from graphs.ops.reference import accumulation, promoted, without_autocast
+
+
+def mix(sources: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
+    """See :func:`graphs.ops.cpu.mix`."""
+    dtype = promoted(sources)
+    with without_autocast(weight):
+        states = aligned(sources, weight)
+        values = weight.to(accumulation(dtype))
+        outputs = [torch.empty_like(states[0], dtype=dtype) for _ in range(weight.shape[1])]
+        for i, output in enumerate(outputs):
+            rows(output, weight).copy_(_total([rows(state, weight) for state in states], values[:, i]))
+        return outputs
+
+
+def gather(
+    grads: Sequence[Tensor],
+    sources: Sequence[Tensor | None],
+    weight: Tensor,
+    wanted: Sequence[bool],
+    dtype: torch.dtype | None = None,
+) -> tuple[list[Tensor], Tensor]:
+    """See :func:`graphs.ops.cpu.gather`."""
+    there = [source for source in sources if source is not None]
+    inner = accumulation(promoted([*grads, *there]))
+    with without_autocast(weight):
+        flat = aligned([*grads, *there], weight)
+        edges, rest = [rows(grad, weight) for grad in flat[: len(grads)]], iter(flat[len(grads) :])
+        values = weight.to(inner)
+        products = torch.zeros(weight.shape, dtype=inner, device=weight.device)
+        axes = [axis for axis, size in ((0, weight.shape[0]), (1, weight.shape[3])) if size == 1]
+        totals = []
+        for j, (source, want) in enumerate(zip(sources, wanted, strict=True)):
+            if want:
+                totals.append(torch.empty_like(flat[0], dtype=dtype or inner))
+                rows(totals[-1], weight).copy_(_total(edges, values[:, :, j]))
+            if source is not None:
+                state = rows(next(rest), weight).to(inner)
+                for i, edge in enumerate(edges):
+                    product = edge * state
+                    products[:, i, j] = product.sum(axes, keepdim=True) if axes else product
+        return totals, products
+
+
+def _total(states: Sequence[Tensor], values: Tensor) -> Tensor:
+    """The states (rows, width) weighed by ``values`` (R, k, C), in their dtype."""
+    total = states[0].to(values.dtype) * values[:, 0]
+    for j, state in enumerate(states[1:], start=1):
+        total.addcmul_(state.to(values.dtype), values[:, j])
+    return total
