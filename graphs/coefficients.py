@@ -127,11 +127,14 @@ class Coefficients(nn.Module):
 
         return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
 
-    def forward(self, number: int, keys: Sequence[Tensor], memo: Memo) -> Tensor | Matrix:
+    def forward(
+        self, number: int, keys: Sequence[Tensor], memo: Memo, given: Mapping[str, Tensor] | None = None
+    ) -> Tensor | Matrix:
         """The matrix of the plan's mix ``number``: rows of plain numbers where fixed, else a tensor as in ``mix``.
 
         ``keys`` are the mix's keys, channels last. ``memo`` is one dict a forward pass, in which what several
-        mixes share is kept.
+        mixes share is kept. ``given`` are tensors that stand for parameters, by name: the module itself is never
+        changed, because other threads may be using it.
         """
         program = self._programs[number]
         if not isinstance(program, _Program):
@@ -141,7 +144,7 @@ class Coefficients(nn.Module):
             if place not in memo and place not in mine:
                 parts = [mine[child] if child in mine else memo[child] for child in self._children[place]]
                 kept = mine if self._rules[place].per_token else memo
-                kept[place] = self._tensor(self._rules[place], place, parts, keys)
+                kept[place] = self._tensor(self._rules[place], place, parts, keys, given or {})
         return mine[place] if place in mine else memo[place]
 
     def uses(self, number: int) -> tuple[tuple[str, ...], tuple[tuple[int, Generated], ...]]:
@@ -172,17 +175,28 @@ class Coefficients(nn.Module):
         bias: Tensor | None = getattr(self, f"{rule.name}_bias") if rule.kind == "layer" else None
         return normalised(rule, value, getattr(self, f"{rule.name}_gain"), bias)
 
-    def _tensor(self, rule: Weight, place: int, parts: list[Tensor], keys: Sequence[Tensor]) -> Tensor:
+    def _named(self, name: str, given: Mapping[str, Tensor]) -> Tensor:
+        found: Tensor = given[name] if name in given else getattr(self, name)
+        return found
+
+    def _tensor(
+        self,
+        rule: Weight,
+        place: int,
+        parts: list[Tensor],
+        keys: Sequence[Tensor],
+        given: Mapping[str, Tensor],
+    ) -> Tensor:
         match rule:
             case Constant():
                 return self._fixed(place)
             case Parameter():
-                return self._parameter(rule, place)
+                return self._parameter(rule, place, given)
             case Bernoulli():
                 keep = self._fixed(place)
                 return torch.bernoulli(keep) if self.training else keep
             case Generated():
-                return self._generated(rule, [keys[i] for i in rule.keys])
+                return self._generated(rule, [keys[i] for i in rule.keys], given)
             case Place(of=of):
                 axes = parts[0].ndim - 2 if not of.per_token else _entry_axes(of.grain)
                 return rule_tensors.placed(parts[0], rule, self._fixed(place), axes)
@@ -201,25 +215,25 @@ class Coefficients(nn.Module):
         fixed: Tensor = getattr(self, f"_fixed{place}")
         return fixed
 
-    def _parameter(self, rule: Parameter, place: int) -> Tensor:
-        value: Tensor = getattr(self, rule.name)
+    def _parameter(self, rule: Parameter, place: int, given: Mapping[str, Tensor]) -> Tensor:
+        value = self._named(rule.name, given)
         if rule.learned is None:
             return value
         mask: Tensor = getattr(self, f"_mask{place}")
         fixed = self._fixed(place)
         return fixed.masked_scatter(mask.view(*mask.shape, *[1] * (fixed.ndim - 2)).expand_as(fixed), value)
 
-    def _generated(self, rule: Generated, keys: Sequence[Tensor]) -> Tensor:
+    def _generated(self, rule: Generated, keys: Sequence[Tensor], given: Mapping[str, Tensor]) -> Tensor:
         """Shape (*tokens, m, k, *entry), at least fp32."""
-        last: Tensor = getattr(self, f"{rule.name}_map")
-        gain: Tensor | None = getattr(self, f"{rule.name}_gain") if rule.gain else None
+        last = self._named(f"{rule.name}_map", given)
+        gain = self._named(f"{rule.name}_gain", given) if rule.gain else None
         m, k = rule.outputs
         with without_autocast(keys[0]):
             states = [key.to(torch.promote_types(key.dtype, last.dtype)) for key in keys]
             if not rule.each:
                 read = rule_tensors.normalise(torch.cat(states, dim=-1), rule.norm, gain)
                 if rule.hidden:
-                    read = nn.functional.gelu(nn.functional.linear(read, getattr(self, f"{rule.name}_hidden")))
+                    read = nn.functional.gelu(nn.functional.linear(read, self._named(f"{rule.name}_hidden", given)))
                 flat = nn.functional.linear(read, last)
                 return torch.unflatten(flat, -1, (m, k) if rule.grain == Grain() else (m, k, self.dim))
             parts = rule.grain.width(self.dim)
@@ -241,7 +255,7 @@ class Coefficients(nn.Module):
         result = {}
         with torch.no_grad():
             for name, (rule, place) in named.items():
-                full = self._parameter(rule, place).double()
+                full = self._parameter(rule, place, {}).double()
                 if rule.grain.full:
                     full = full.diagonal(dim1=-2, dim2=-1)
                 rows = (full if rule.grain == Grain() else full.mean(dim=-1)).tolist()

@@ -16,6 +16,7 @@ from graphs.ops.readers import joint, readers
 from graphs.ops.seam_run import SeamRun, Seams
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
+from graphs.weights import evaluate
 
 
 class CompiledModel(nn.Module):
@@ -91,7 +92,12 @@ class CompiledModel(nn.Module):
 
 def _plain(mix: Mix) -> tuple[bool, ...]:
     """Which sources a mix of one output adds as they are."""
-    return mix.weight.units()[0] if len(mix.writes) == 1 else (False,) * len(mix.reads)
+    if len(mix.writes) > 1 or mix.weight.per_token or not any(mix.weight.units()[0]):
+        return (False,) * len(mix.reads)
+    # A unit is fixed at one or at minus one.
+    return tuple(
+        unit and entry == 1 for unit, entry in zip(mix.weight.units()[0], evaluate(mix.weight)[0], strict=True)
+    )
 
 
 class _Run:
@@ -120,6 +126,8 @@ class _Run:
 
     def write(self, name: str, value: Tensor) -> None:
         """A value exists: its shares go to the mixes that will read it."""
+        if not value.is_floating_point():
+            raise CompileError(f"hidden state {name} has dtype {value.dtype}; floating point was expected")
         self.values[name] = value
         places = [place for place in self.readers.get(name, ()) if place[0] not in self.elsewhere]
         if len(places) == 1:

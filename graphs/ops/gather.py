@@ -28,13 +28,14 @@ class Share(NamedTuple):
     """What one consumer gets of a source: its value, a ticket per output, and one for the weights if they come later.
 
     Without tickets the value itself is passed on, for a consumer that is the only one. ``joint``: one ticket for all
-    outputs.
+    outputs. ``version`` is the value's, which does not change until it was read.
     """
 
     state: Tensor
     tickets: tuple[Tensor, ...] = ()
     late: Tensor | None = None
     joint: bool = False
+    version: int | None = None
 
 
 class Consumer(NamedTuple):
@@ -68,11 +69,11 @@ def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = No
         elif consumer.column is not None:
             known.append(consumer.column)
     given = _Fan.apply(x, tuple(counts), tuple(late), dtype or x.dtype, *known)  # type: ignore[no-untyped-call]
-    states, shares, place = x.detach(), [], 0
+    states, shares, place, version = x.detach(), [], 0, _version(x)
     for count, shape, consumer in zip(counts, late, consumers, strict=True):
         tickets = given[place : place + count]
         place += count
-        shares.append(Share(states, tickets, given[place] if shape else None, consumer.joint))
+        shares.append(Share(states, tickets, given[place] if shape else None, consumer.joint, version))
         place += bool(shape)
     return shares
 
@@ -83,6 +84,12 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
     Gradients of weights known beforehand (R = 1) go to the fans of sources that have tickets. ``plain`` says which
     columns of a mix of one output are fixed at one: the gradient of a source without tickets is then the output's.
     """
+    for share in shares:
+        if share.version is not None and _version(share.state) != share.version:
+            raise CompileError(
+                "a block has changed its input in place, and mixes that run later read it; "
+                "make the block leave its input as it is, or compile with impl='reference'"
+            )
     alone = tuple(len(share.tickets) == 0 for share in shares)
     joint = tuple(share.joint for share in shares)
     late = tuple(share.late is not None for share in shares)
@@ -231,6 +238,11 @@ class _Mix(torch.autograd.Function):
                 tickets += [totals[j]] if ways.joint[j] else grads
         tickets += [weight[:, :, j] for j in range(k) if ways.late[j]]
         return learned, None, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
+
+
+def _version(x: Tensor) -> int | None:
+    """How often a tensor has been written to; None where nobody counts."""
+    return None if torch.compiler.is_compiling() or x.is_inference() else x._version
 
 
 def _together(columns: list[Tensor]) -> Tensor:

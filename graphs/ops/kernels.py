@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphs.errors import CompileError
 from graphs.ops import cpu, plain
 from graphs.ops.layout import aligned
 from graphs.ops.reference import accumulation, promoted
@@ -94,7 +95,13 @@ mix_op.register_autograd(_backward, setup_context=_keep)
 
 
 def mix(sources: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
-    """``weight`` (R, m, k, C) on k sources: m outputs."""
+    """``weight`` (R, m, k, C) on k sources: m outputs. CompileError where they are not on one device."""
+    for source in sources:
+        if source.device != weight.device:
+            raise CompileError(
+                f"a hidden state is on {source.device} and the weights of its mix on {weight.device}; "
+                "move the whole model: model.to(device)"
+            )
     result: list[Tensor]
     if _eager(weight):
         result = engine(weight.device.type).mix(sources, weight)

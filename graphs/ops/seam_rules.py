@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from graphs.coefficients import Coefficients, Memo
 from graphs.ops.seams import Seam
@@ -83,7 +82,7 @@ class Evaluated:
                     memos[member.slot][member.place] = logits
             for slot, number in enumerate(seam.inside):
                 keys = [self.keys[:, i] for i in seam.keys[slot]] if slot in rules.general else ()
-                made = functional_call(weights, self.parameters, (number, keys, memos[slot]))
+                made = weights(number, keys, memos[slot], self.parameters)
                 if not isinstance(made, Tensor):
                     made = state.new_tensor([[float(entry) for entry in row] for row in made])
                 self.weights.append(made)

@@ -1,7 +1,6 @@
 """The seams of one model, and of one of its forward passes."""
 
 import importlib.util
-import os
 from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
@@ -21,9 +20,8 @@ from graphs.plan import Plan
 
 @cache
 def kernels(device: str) -> bool:
-    """Whether Triton runs here: on a GPU where it is installed, elsewhere where it interprets its kernels."""
-    here = device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
-    return here and importlib.util.find_spec("triton") is not None
+    """Whether seams run in Triton: on a GPU, where it is installed."""
+    return device == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 class Seams:

@@ -3,6 +3,8 @@
 import copy
 import gc
 import pickle
+import sys
+import threading
 import weakref
 
 import pytest
@@ -13,7 +15,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import graphs
-from graphs import CompileError, families
+from graphs import Block as Step
+from graphs import CompileError, Constant, Mix, Parameter, Product, Sum, Topology, families
+from graphs.weights import Place
 
 # A history read by all, with sources added as they are, in groups; streams; and weights that a token brings.
 MODELS = {
@@ -434,3 +438,78 @@ def test_inductor(name):
     compiled = torch.compile(fused, fullgraph=True)
     got = results(fused, probe(torch.float32), call=compiled)
     assert_equal(got, results(fused, probe(torch.float32)), 2e-5)
+
+
+def _with_weight(weight, *reads):
+    """Block 2 reads a mix of these, and the output is block 2's."""
+    ops = [Step(1, ("x0",), "y1"), Mix(reads, ("u2",), weight), Step(2, ("u2",), "y2")]
+    return Topology(tuple(ops), "y2", 2)
+
+
+@pytest.mark.parametrize("fixed", [1, -1])
+@pytest.mark.parametrize("where", ["parameter", "sum", "product", "place"])
+def test_entries_fixed_at_one_and_at_minus_one(fixed, where):
+    learned = Parameter("w", ((1, fixed),), ((True, False),))
+    weight = {
+        "parameter": learned,
+        "sum": Sum((Parameter("w", ((1, 0),), ((True, False),)), Constant(((0, fixed),)))),
+        "product": Product(learned, Constant(((1, 0), (0, -1)))),
+        "place": Place(Parameter("w", ((fixed, 2),), ((False, True),)), (1, 2), ((0, 0, 0, 1), (0, 1, 0, 0))),
+    }[where]
+    reference, fused = both(_with_weight(weight, "x0", "y1"))
+    assert_equal(results(fused), results(reference))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_block_that_changes_what_later_mixes_read_is_named(frozen):
+    rows = [Parameter(f"w{i}", ((1, 2),)) for i in range(2)]
+    ops = [Step(1, ("x0",), "y1"), Step(2, ("y1",), "y2"), Mix(("y1", "y2"), ("u3",), rows[0]), Step(3, ("u3",), "y3")]
+    ops += [Mix(("y1", "y3"), ("out",), rows[1])]
+    _, fused = both(Topology(tuple(ops), "out", 3))
+    fused.weights.requires_grad_(not frozen)
+    fused.blocks[1].change = lambda u: u.mul_(1)
+    with pytest.raises(CompileError, match="a block has changed its input in place, and mixes that run later read it"):
+        fused(probe())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(0, DIM), (2, 0, DIM), (1, DIM), (DIM,)])
+def test_no_token_and_one(name, shape):
+    reference, fused = both(MODELS[name]())
+    for seed in (1, 2):
+        got = [results(model, probe(seed=seed, shape=shape)) for model in (fused, reference)]
+        assert_equal(*got)
+
+
+def test_states_that_cannot_be_mixed_are_named():
+    model = graphs.compile(families.dense(2), [nn.Identity()] * 2, dim=DIM, impl="fused")
+    with pytest.raises(CompileError, match=r"a hidden state is on meta and the weights of its mix on cpu; .*model\.to"):
+        model(torch.ones(3, DIM, device="meta"))
+    with pytest.raises(CompileError, match=r"hidden state x0 has dtype torch\.int64; floating point was expected"):
+        model(torch.ones(3, DIM, dtype=torch.int64))
+
+
+def test_two_threads_on_one_model():
+    """Nothing puts other tensors into the module for a moment: its parameters stay its parameters."""
+    _, fused = both(families.hyper(3, streams=2, dynamic=True))
+    before = dict(fused.weights.named_parameters())
+    expected = [grad.clone() for grad in torch.autograd.grad(fused(probe()).sum(), list(fused.parameters()))]
+    interval = sys.getswitchinterval()
+    found = []
+
+    def work():
+        found.extend(torch.autograd.grad(fused(probe()).sum(), list(fused.parameters())) for _ in range(15))
+
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(found) == 45
+    assert all(one is before[name] for name, one in fused.weights.named_parameters())
+    for grads in found:
+        assert_equal(grads, expected)

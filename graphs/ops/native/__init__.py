@@ -78,7 +78,9 @@ def _call(name: str, dtype: torch.dtype) -> Any:
 
 
 def _rows(weight: Tensor, like: Tensor, width: int) -> tuple[ctypes.c_int64, int]:
-    return ctypes.c_int64(like.numel() // max(width, 1)), 0 if weight.shape[0] == 1 else weight[0].numel()
+    return ctypes.c_int64(like.numel() // max(width, 1)), 0 if weight.shape[0] == 1 else weight.shape[1] * weight.shape[
+        2
+    ]
 
 
 def _at(tensor: Tensor) -> ctypes.c_void_p:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 HERE = Path(__file__).parent
 SWITCH = "WIRELOOM_NATIVE"
+_ONE_AT_A_TIME = threading.Lock()
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 LINK = ("-fopenmp", "-fPIC", "-shared")
 
@@ -31,34 +33,45 @@ def library() -> ctypes.CDLL | None:
     shared = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
     if os.environ.get(SWITCH) == "0" or sys.platform != "linux" or compiler is None or not shared.exists():
         return None
-    try:
-        # The name under which torch has loaded its OpenMP library is the one that ours asks for: one set of threads.
-        return ctypes.CDLL(str(_built(compiler)))
-    except (OSError, subprocess.SubprocessError) as error:
-        said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        warnings.warn(f"kernels for this CPU were not compiled, slower ones are used: {said}", stacklevel=2)
-        return None
+    with _ONE_AT_A_TIME:
+        try:
+            # Ours asks for the OpenMP library by the name under which torch has loaded its own: one set of threads.
+            built = _built(compiler, again=False)
+            try:
+                return ctypes.CDLL(str(built))
+            except OSError:  # a damaged file is made anew, once
+                return ctypes.CDLL(str(_built(compiler, again=True)))
+        except (OSError, subprocess.SubprocessError) as error:
+            said = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+            warnings.warn(f"kernels for this CPU were not compiled, slower ones are used: {said}", stacklevel=2)
+            return None
 
 
-def _built(compiler: str) -> Path:
+def _built(compiler: str, *, again: bool) -> Path:
     """The library in the user's cache, compiled if this source on this CPU has not been."""
     sources = [HERE / "kernels.c", HERE / "kernels.h"]
-    seen = b"\0".join([*(path.read_bytes() for path in sources), " ".join((*FLAGS, *LINK)).encode(), _cpu().encode()])
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wireloom"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="wireloom-"))
-    target = folder / f"kernels-{hashlib.sha256(seen).hexdigest()[:16]}.so"
-    if not target.exists():
-        made = target.with_suffix(f".{os.getpid()}.so")
-        command = [compiler, *FLAGS, *LINK, str(sources[0]), "-o", str(made)]
-        try:
+    options = " ".join((*FLAGS, *LINK)).encode()
+    seen = b"\0".join([*(path.read_bytes() for path in sources), options, _cpu().encode()])
+    target = _folder() / f"kernels-{hashlib.sha256(seen).hexdigest()[:16]}.so"
+    if again or not target.exists():
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            made = Path(scratch) / "kernels.so"
+            command = [compiler, *FLAGS, *LINK, str(sources[0]), "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             made.replace(target)  # whole or not there, whoever else compiles it now
-        finally:
-            made.unlink(missing_ok=True)
     return target
+
+
+def _folder() -> Path:
+    """The user's cache; a folder of this process alone where there is no home or it cannot be written."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wireloom"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except (OSError, RuntimeError):
+        pass
+    return Path(tempfile.mkdtemp(prefix="wireloom-"))
 
 
 def _cpu() -> str:

@@ -59,6 +59,29 @@ def test_a_compiler_that_fails_is_a_warning_with_its_words(fresh, monkeypatch):
     assert not native.available(torch.float32)
 
 
+@here
+def test_a_damaged_library_is_made_anew(fresh):
+    build.library()
+    (made,) = (fresh / "cache" / "wireloom").iterdir()
+    damaged = made.with_suffix(".cut")
+    damaged.write_bytes(made.read_bytes()[:100])
+    damaged.replace(made)
+    code = "from graphs.ops.native.build import library; assert library() is not None"
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=env)
+    assert made.stat().st_size > 1000
+
+
+@here
+def test_no_home_is_no_obstacle(fresh, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(build.Path, "home", homeless)
+    assert build.library() is not None
+
+
 def test_it_can_be_turned_off(fresh, monkeypatch):
     monkeypatch.setenv(build.SWITCH, "0")
     assert build.library() is None
