@@ -335,13 +335,15 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
 
     Example: wireloom report runs/digits --json
     """
-    from nas.report import summary
+    from nas.errors import RunFolderError
     from nas.views import Views
 
     views = Views.open(run)
-    views.write_all()
+    found = views.write_all()
+    if views.problems:
+        raise RunFolderError(f"{'; '.join(views.problems)}; everything else is in {run}/report.html")
     if as_json:
-        _print_json(summary(views.trials, views.experiment.objectives))
+        _print_json(views.summary(found))
         return
     from nas.progress import FrontTable
 
