@@ -134,13 +134,13 @@ def advantage(curve: Sequence[tuple[float, float]], difference: float, gain: int
     shares = [share for share, _ in sorted(curve)]
     values = _monotone([gain * value for _, value in sorted(curve)])
     wanted = values[shares.index(1.0)] + gain * difference
+    level = [share for share, value in zip(shares, values, strict=True) if math.isclose(value, wanted, abs_tol=1e-12)]
+    if level:
+        return Advantage(math.sqrt(level[0] * level[-1]))
     if wanted < values[0]:
         return Advantage(None, shares[0])
     if wanted > values[-1]:
         return Advantage(None, shares[-1], above=True)
-    level = [share for share, value in zip(shares, values, strict=True) if value == wanted]
-    if level:
-        return Advantage(math.sqrt(level[0] * level[-1]))
     for (left, low), (right, high) in pairwise(zip(shares, values, strict=True)):
         if low < wanted < high:
             return Advantage(left * (right / left) ** ((wanted - low) / (high - low)))
@@ -153,5 +153,6 @@ def _monotone(values: Sequence[float]) -> list[float]:
     for value in values:
         pools.append([value])
         while len(pools) > 1 and statistics.mean(pools[-2]) > statistics.mean(pools[-1]):
-            pools[-2] += pools.pop()
+            last = pools.pop()
+            pools[-1] += last
     return [mean for pool in pools for mean in [statistics.mean(pool)] * len(pool)]
