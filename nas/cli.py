@@ -335,13 +335,11 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
 
     Example: wireloom report runs/digits --json
     """
-    from nas.errors import RunFolderError
     from nas.views import Views
 
     views = Views.open(run)
     found = views.write_all()
-    if views.problems:
-        raise RunFolderError(f"{'; '.join(views.problems)}; everything else is in {run}/report.html")
+    views.check()
     if as_json:
         _print_json(views.summary(found))
         return

@@ -163,6 +163,11 @@ class Views:
         )
         return found
 
+    def check(self) -> None:
+        """RunFolderError where a view could not be made; every other one is written."""
+        if self.problems:
+            raise RunFolderError(f"{'; '.join(self.problems)}; everything else is in {self.folder}/report.html")
+
     def facts(self) -> dict[str, str]:
         """What the report says of the environment: ``lock.json``, flat."""
         try:

@@ -54,7 +54,8 @@ def test_the_area_only_grows_and_takes_complete_trials_alone(make):
     experiment = make()
     cost = box_of(experiment, 10)["flops"][1]
     trials = [
-        trial(0, 0.4, 1.1 * cost), trial(1, 0.9, cost, Status.PRUNED), trial(2, 0.3, 1.1 * cost), trial(3, 0.6, 1.1 * cost),
+        trial(0, 0.4, 1.1 * cost), trial(1, 0.9, cost, Status.PRUNED),
+        trial(2, 0.3, 1.1 * cost), trial(3, 0.6, 1.1 * cost),
     ]  # fmt: skip
     grew = dominated(experiment, trials, 10).anytime
     assert [number for number, _ in grew] == [0, 3]
