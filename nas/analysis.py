@@ -37,7 +37,9 @@ class Analysis:
         }
 
 
-def analysis(experiment: Experiment, ledger: Ledger, classes: int, importance: Importance | None = None) -> Analysis:
+def analysis(
+    experiment: Experiment, ledger: Ledger, classes: int | None, importance: Importance | None = None
+) -> Analysis:
     """Work all of it out of a log; ``importance`` needs the weights and is measured elsewhere."""
     trials = ledger.ordered()
     return Analysis(

@@ -17,7 +17,7 @@ COSTS = ("flops", "parameters", "traffic")
 Box = Mapping[str, tuple[float, float]]  # by metric: worst and best
 
 
-def box_of(experiment: Experiment, classes: int) -> Box | str:
+def box_of(experiment: Experiment, classes: int | None) -> Box | str:
     """The worst and best value of the first two objectives, or why there is no box.
 
     Accuracy goes from chance to 1, loss from that of chance, ln(classes), to 0; a cost from the dearest to the cheapest
@@ -29,9 +29,11 @@ def box_of(experiment: Experiment, classes: int) -> Box | str:
     costs = _corners(experiment)
     box: dict[str, tuple[float, float]] = {}
     for metric in metrics:
-        if metric == "accuracy":
+        if metric in ("accuracy", "loss") and classes is None:
+            return "the data are not there, so that the number of classes is not known"
+        if metric == "accuracy" and classes:
             box[metric] = (1 / classes, 1.0)
-        elif metric == "loss":
+        elif metric == "loss" and classes:
             box[metric] = (math.log(classes), 0.0)
         elif metric in COSTS:
             found = [cost[metric] for cost in costs if cost[metric] > 0]
@@ -91,7 +93,7 @@ class Dominated:
         }
 
 
-def dominated(experiment: Experiment, trials: Sequence[Trial], classes: int) -> Dominated:
+def dominated(experiment: Experiment, trials: Sequence[Trial], classes: int | None) -> Dominated:
     """The dominated share of a search so far, and how it grew."""
     box = box_of(experiment, classes)
     if isinstance(box, str):

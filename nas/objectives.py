@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 COUNTED = ("flops", "parameters", "traffic")  # before any training
 # What training changes; the rest a topology has from the start, but for the seconds.
 GROWING = ("accuracy", "loss", "accuracy_per_gflop", "mnas", "auc_log_compute", "compute_to_target")
+NEED_CLASSES = ("accuracy_per_gflop", "auc_log_compute", "compute_to_target")  # to know what chance gives
 AUC_LOW = 0.1  # of the budget: where the area begins if the file does not say
 
 

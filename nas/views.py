@@ -21,6 +21,7 @@ from nas.files import replace_file
 from nas.findings import Findings, findings
 from nas.front import pareto, winner
 from nas.ledger import Ledger
+from nas.objectives import NEED_CLASSES
 from nas.plots import save_pareto
 from nas.records import Trial
 from nas.report import summary, write_report
@@ -96,7 +97,10 @@ class Views:
 
     def analysis(self) -> Analysis:
         """Everything that the report works out of the log and the winner's weights."""
-        classes = describe(self.experiment.data.source)["classes"]
+        try:
+            classes: int | None = describe(self.experiment.data.source)["classes"]
+        except TrainerError:  # a user's data may have gone; the log is here
+            classes = None
         return analysis(self.experiment, self.ledger, classes, self.importance())
 
     def summary(self, found: Analysis | None = None) -> dict[str, Any]:
@@ -118,7 +122,10 @@ class Views:
     @property
     def audit(self) -> Audit:
         """What the learning curves say of early stopping."""
-        return audit(self.experiment, self.ledger, describe(self.experiment.data.source)["classes"])
+        needs = any(one.metric in NEED_CLASSES for one in self.experiment.objectives)
+        # A user's own data are read for this alone where an objective asks for the number of classes.
+        classes = describe(self.experiment.data.source)["classes"] if needs else 0
+        return audit(self.experiment, self.ledger, classes)
 
     def write_tables(self) -> None:
         """``trials.csv`` and ``pareto.csv``."""

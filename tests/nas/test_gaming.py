@@ -79,6 +79,8 @@ class TestCounters:
     def test_nothing_of_ours_asks_a_counter(self):
         for room in ("graphs", "nas", "search_space", "trainers"):
             for path in (ROOT / room).rglob("*.py"):
+                if path.name == "user.py":
+                    continue  # of a user's backbone nobody knows better: it is counted on the meta device
                 for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                     names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                     names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
