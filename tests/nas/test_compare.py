@@ -54,6 +54,8 @@ def test_a_comparison_is_paired():
         ([-0.02, -0.021, -0.019, -0.02, -0.02], -1, "better"),  # a loss
         ([0.02, -0.02, 0.03, 0.01, -0.01], 1, "no difference shown"),
         ([0.0, 0.0, 0.0, 0.0, 0.0], 1, "no difference shown"),
+        # One that is bad enough: Student's interval excludes zero, the bootstrap's third sample from below does not.
+        ([0.1, 0.1, 0.1, 0.1, -0.03], 1, "no difference shown"),
         # All are positive, so that the bootstrap's interval excludes zero, but three seeds are too few for Student's.
         ([0.01, 0.02, 0.03], 1, "no difference shown"),
     ],
