@@ -10,14 +10,16 @@ from graphs import Topology
 from graphs.coefficients import Coefficients
 from graphs.cost import wiring_sizes
 from graphs.plan import lower
+from nas.card import card
+from nas.edges import Importance
 from nas.errors import RunFolderError
 from nas.evaluate import FINGERPRINT, Classifier, accuracy_of, build_model, dataset
 from nas.experiment import Experiment
 from nas.files import named, replace_file
-from nas.pricing import backbone_options, priced
+from nas.importance import importance
+from nas.pricing import backbone_options
 from nas.records import Trial
 from nas.run_folder import RunFolder
-from nas.units import show
 from nas.views import Views, topology_of
 from search_space.document import dump, read, read_topology
 from trainers import checkpoint
@@ -80,13 +82,7 @@ def compile_run(run: Path, out: Path) -> Compiled:
     trial = views.winner
     if trial is None:
         raise RunFolderError(f"{run} has no complete trial yet, so no winner; continue it with --resume")
-    weights = run / "weights" / RunFolder.weight_name(trial.number)
-    try:
-        tensors, metadata = checkpoint.load(weights)
-    except TrainerError as error:
-        raise RunFolderError(f"{error}; the run's folder is not whole") from error
-    if metadata.get("digest") != trial.digest:
-        raise RunFolderError(f"{weights} belongs to topology {metadata.get('digest')}, not to {trial.digest}")
+    weights, tensors, metadata = _weights_of(run, trial)
     _check_data(metadata, views.experiment, weights)
     topology = topology_of(trial)
     model = _trained(topology, views.experiment, tensors, weights)
@@ -109,8 +105,29 @@ def compile_run(run: Path, out: Path) -> Compiled:
     with torch.inference_mode():
         test_accuracy, _ = measure(model, load_test(experiment.data.source))
     compiled = Compiled(out, trial, accuracy, loss, test_accuracy)
-    replace_file(out / "card.md", _card(compiled, topology, experiment, run).encode())
+    text = card(experiment, trial, topology, run.name, views.findings, test_accuracy=test_accuracy)
+    replace_file(out / "card.md", text.encode())
     return compiled
+
+
+def winner_importance(views: Views, trial: Trial) -> Importance:
+    """What each edge of a run's trained winner is worth; RunFolderError where its weights cannot be used."""
+    weights, tensors, metadata = _weights_of(views.folder, trial)
+    _check_data(metadata, views.experiment, weights)
+    topology = topology_of(trial)
+    return importance(_trained(topology, views.experiment, tensors, weights), topology, views.experiment.data.source)
+
+
+def _weights_of(run: Path, trial: Trial) -> tuple[Path, dict[str, torch.Tensor], dict[str, str]]:
+    """The file of a trial's trained weights with what is in it."""
+    weights = run / "weights" / RunFolder.weight_name(trial.number)
+    try:
+        tensors, metadata = checkpoint.load(weights)
+    except TrainerError as error:
+        raise RunFolderError(f"{error}; the run's folder is not whole") from error
+    if metadata.get("digest") != trial.digest:
+        raise RunFolderError(f"{weights} belongs to topology {metadata.get('digest')}, not to {trial.digest}")
+    return weights, tensors, metadata
 
 
 def compile_topology_file(path: Path, out: Path) -> Topology:
@@ -214,32 +231,3 @@ def _prepare(out: Path, source: Path | None = None) -> None:
 def _save_weights(out: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
     with named(out / WEIGHTS):
         checkpoint.save(out / WEIGHTS, tensors, metadata)
-
-
-def _card(compiled: Compiled, topology: Topology, experiment: Experiment, run: Path) -> str:
-    trial, cost = compiled.trial, priced(experiment, topology).cost
-    return "\n".join(
-        [
-            f"# {experiment.name}: {topology}",
-            "",
-            f"Found by `wireloom search` in `{run.name}`.",
-            f"Trial {trial.number}, digest `{trial.digest}`, seed {trial.seed}.",
-            "",
-            "| | |",
-            "|---|---|",
-            f"| data | {experiment.data.kind}, {experiment.backbone.kind} backbone, dim {experiment.backbone.dim} |",
-            f"| validation accuracy (selected by it) | {show('accuracy', compiled.accuracy)} |",
-            f"| test accuracy | {show('accuracy', compiled.test_accuracy)} |",
-            f"| inference cost | {show('flops', cost.flops)}, of which wiring {show('flops', cost.wiring_flops)} |",
-            f"| parameters | {cost.parameters:,}, of which wiring {cost.wiring_parameters:,} |",
-            f"| trained for | {experiment.train.budget_gflops:g} GFLOPs |",
-            "",
-            "One training run on one seed: confirm on fresh seeds before relying on a difference. The validation",
-            "accuracy chose this model among many and is optimistic; the test accuracy is not.",
-            "",
-            "```",
-            str(lower(topology)),
-            "```",
-            "",
-        ]
-    )

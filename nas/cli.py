@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from graphs.errors import UserError
 from nas import interrupts
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from graphs import Topology
     from nas.experiment import Experiment
     from nas.search import Done
-
-DESIGN_WIDTH = 44  # designs are lined up to this; longer ones push their verdict to the right
 
 app = typer.Typer(
     name="wireloom",
@@ -66,6 +63,7 @@ def search(
       wireloom search experiments/digits.yaml --trials 12 --out runs/quick
       wireloom search experiments/digits.yaml --out runs/quick --resume
     """
+    from nas.dry_run import print_plan
     from nas.run_folder import RunFolder, choose
     from nas.search import check_reachable, plan_of, run_search
 
@@ -76,7 +74,7 @@ def search(
     experiment = experiment.replace(**{name: value for name, value in changes.items() if value is not None})
     console = Console()
     if dry_run:
-        _print_plan(experiment, check_reachable(experiment), console)
+        print_plan(experiment, check_reachable(experiment), console)
         return
     path = choose(experiment, out, resume)
     again = ["wireloom", "search", str(experiment_file), "--out", str(path), "--resume"]
@@ -101,57 +99,6 @@ def search(
         if folder is not None:
             folder.log.close()
     _print_done(done, console)
-
-
-def _print_plan(experiment: "Experiment", found: list[Any], console: Console) -> None:
-    from nas.advice import advice
-    from nas.search import too_small
-
-    size = experiment.space.size()
-    table = Table(title=f"space of {experiment.name}: {'continuous' if size is None else f'{size} points'}", box=None)
-    for name in ("parameter", "kind", "domain", "asked when"):
-        table.add_column(name)
-    for row in experiment.space.describe():
-        table.add_row(row.name, row.kind, escape(row.domain), row.condition)
-    console.print(table)
-    costs = Table(title=f"\ncosts of {len(found)} points at the corners and at random", box=None)
-    for name in ("", "least", "greatest", "limit"):
-        costs.add_column(name, justify="left" if not name else "right")
-    for metric in ("flops", "parameters", "traffic"):
-        values = [getattr(item.cost, metric) for item in found]
-        limit = experiment.limits.get(metric)
-        costs.add_row(metric, f"{min(values):,.0f}", f"{max(values):,.0f}", "–" if limit is None else f"{limit:,.0f}")
-    steps = [item.steps for item in found]
-    costs.add_row("training steps", f"{min(steps):,}", f"{max(steps):,}", "")
-    console.print(costs)
-    _print_baselines(experiment, console)
-    total = experiment.trials * experiment.train.budget_gflops
-    console.print(
-        f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all"
-    )
-    warning = too_small(experiment)
-    for said in (*advice(experiment), *([] if warning is None else [warning])):
-        console.print(said, style="yellow", soft_wrap=True)
-
-
-def _print_baselines(experiment: "Experiment", console: Console) -> None:
-    from nas.baselines import baselines
-    from nas.units import describe_point
-
-    found = baselines(experiment)
-    if not found:
-        console.print("\nno baselines: search.baselines is false")
-        return
-    console.print("\nbaselines, trained before anything is proposed")
-    designs = [describe_point(one.point.family, one.point.to_dict()) for one in found]
-    width = max((len(design) for design in designs if len(design) <= DESIGN_WIDTH), default=0)
-    running = 0
-    for one, design in zip(found, designs, strict=True):
-        late = one.runs and running >= experiment.trials
-        verdict = f"left out: the search has {experiment.trials} trials" if late else str(one)
-        running += one.runs
-        # A line of its own, however long: a family may have many settings.
-        console.print(f" {escape(design.ljust(width))}  {escape(verdict)}", soft_wrap=True, highlight=False)
 
 
 def _print_done(done: "Done", console: Console) -> None:
@@ -335,13 +282,13 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
 
     Example: wireloom report runs/digits --json
     """
-    from nas.report import summary
     from nas.views import Views
 
     views = Views.open(run)
-    views.write_all()
+    found = views.write_all()
+    views.check()
     if as_json:
-        _print_json(summary(views.trials, views.experiment.objectives))
+        _print_json(views.summary(found))
         return
     from nas.progress import FrontTable
 

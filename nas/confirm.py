@@ -1,38 +1,45 @@
-"""Fresh seeds for what the search picked: the winner and the residual network of its depth, compared in pairs.
+"""Fresh seeds for what the search picked: the front and the residual network of the winner's depth, trained again.
 
-The winner was chosen by the validation split, which flatters it; so they are compared on the test split, which is
-measured once at the end of each of these trainings and at no other time of a search.
+The front was chosen by the validation split, which flatters it; so it is compared on the test split, which is measured
+at the end of each of these trainings and at no other time of a search.
 """
 
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.experiment import Experiment
+from nas.compare import seeds_for
+from nas.experiment import Confirm, Experiment
 from nas.files import replace_file
-from nas.front import winner
+from nas.front import pareto
 from nas.jobs import Outcome
+from nas.ledger import Ledger
 from nas.pricing import Priced, judged, priced
 from nas.records import Trial
 from search_space.space import Point
+from trainers.errors import TrainerError
+from trainers.recipe import steps_for
 
 if TYPE_CHECKING:
     from nas.study import Study
 
 Row = Mapping[str, object]
-Confirmed = Mapping[tuple[str, int], Mapping[str, Any]]  # the log's events by digest and seed
 
 NO_TRIAL = -1  # the number of a job that belongs to no trial
-COLUMNS = {  # of confirm.csv, and where the log has them
+SHARES = (0.25, 0.5, 2.0)  # of the budget: the baseline's curve, beside the budget itself
+PILOT = 5  # seeds of the baseline from which the number of seeds is estimated
+MOST_SEEDS = 20
+COLUMNS = {  # of confirm_seeds.csv, and where the log has them
     "trial": "trial",
     "family": "family",
     "depth": "depth",
     "digest": "digest",
     "seed": "seed",
+    "budget_share": "share",
     "status": "status",
     "validation_accuracy": "accuracy",
     "validation_loss": "loss",
@@ -44,78 +51,177 @@ COLUMNS = {  # of confirm.csv, and where the log has them
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """What is confirmed: the winner, and the residual network of its depth or the reason why there is none."""
+class Lineup:
+    """What is confirmed: the winner and others of the front, and the residual network of the winner's depth.
+
+    ``front`` is how many there are on it. ``baseline`` is None where it may not be trained, for which ``problem`` is
+    the reason; ``own``: the winner is that network itself.
+    """
 
     winner: Trial
     depth: int
+    others: tuple[Trial, ...]
+    front: int
     baseline: Priced | None
+    own: bool = False
     problem: str | None = None
 
     def __str__(self) -> str:
-        return f"trial {self.winner.number} ({self.winner.family}, depth {self.depth})"
+        return name_of(self.winner)
+
+    @property
+    def digests(self) -> list[str]:
+        """Those of every network, the winner's first."""
+        baseline = [] if self.baseline is None else [self.baseline.topology.digest]
+        return list(dict.fromkeys([self.winner.digest, *baseline, *(trial.digest for trial in self.others)]))
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Test accuracies of the winner and of the residual network on the same fresh seeds.
-
-    ``low`` and ``high`` bound the mean paired difference at 95 % (Student's t over seeds).
-    """
-
-    seeds: int
-    winner_mean: float
-    winner_sd: float
-    baseline_mean: float
-    baseline_sd: float
-    difference: float
-    low: float
-    high: float
+def name_of(trial: Trial) -> str:
+    """How a confirmed trial is called."""
+    return f"trial {trial.number} ({trial.family}, depth {trial.point['depth']})"
 
 
-def pair_of(experiment: Experiment, trials: Sequence[Trial]) -> Pair | None:
-    """The winner of some trials and the network to compare it with; None while there is no winner."""
-    best = winner(trials, experiment.objectives)
-    if best is None:
+def lineup_of(experiment: Experiment, trials: Sequence[Trial]) -> Lineup | None:
+    """Who is to be confirmed of some trials; None while there is no winner, or where no confirmation is asked."""
+    front = pareto(trials, experiment.objectives)
+    if not front or experiment.confirm is None:
         return None
-    point = Point.from_dict(best.point)
-    plan, reason = judged(experiment, experiment.space.residual(point.depth))
-    if plan is None:
-        return Pair(
-            best, point.depth, None, f"the residual network of depth {point.depth} may not be trained: {reason}"
-        )
-    if plan.topology.digest == best.digest:
-        return Pair(best, point.depth, None, f"it is the residual network of depth {point.depth} itself")
-    return Pair(best, point.depth, plan)
+    best, *others = spread(front, experiment.confirm.front)
+    depth = Point.from_dict(best.point).depth
+    plan, reason = judged(experiment, experiment.space.residual(depth))
+    problem = None if plan is not None else f"the residual network of depth {depth} may not be trained: {reason}"
+    own = plan is not None and plan.topology.digest == best.digest
+    return Lineup(best, depth, tuple(others), len(front), plan, own, problem)
+
+
+def spread(front: Sequence[Trial], most: int) -> list[Trial]:
+    """At most ``most`` of a front, evenly along it with both ends; of one alone the first, the winner."""
+    if len(front) <= most:
+        return list(front)
+    if most == 1:
+        return [front[0]]
+    return [front[round(place * (len(front) - 1) / (most - 1))] for place in range(most)]
 
 
 def confirm(study: "Study", say: Any) -> None:
-    """Train the winner and the residual network of its depth on the experiment's fresh seeds, those not in the log."""
+    """Train the lineup on the experiment's fresh seeds and the baseline's curve: what is not in the log yet."""
     settings = study.experiment.confirm
-    pair = None if settings is None else pair_of(study.experiment, study.ledger.ordered())
-    if settings is None or pair is None:
+    lineup = lineup_of(study.experiment, study.ledger.ordered())
+    if settings is None or lineup is None:
         return
-    seeds = fresh_seeds(study.experiment.seed, settings.seeds)
-    plan = priced(study.experiment, study.experiment.space.topology(Point.from_dict(pair.winner.point)))
-    contenders: list[tuple[str, int | None, Priced]] = [(str(pair), pair.winner.number, plan)]
-    if pair.baseline is not None:
-        number = study.ledger.digests.get(pair.baseline.topology.digest)
-        contenders.append((f"the residual network of depth {pair.depth}", number, pair.baseline))
-    pending = [
-        (name, number, plan, seed)
-        for name, number, plan in contenders
-        for seed in seeds
-        if (plan.topology.digest, seed) not in study.ledger.confirmed
-    ]
-    if pending and pair.problem is not None:
-        say(f"confirming {pair} alone: {pair.problem}")
-    for name, number, plan, seed in pending:
-        say(f"confirming {name} on seed {seed}")
-        job = study.job(plan, number=NO_TRIAL if number is None else number, seed=seed)
-        study.executor.submit(replace(job, test=True))
-        while not isinstance(message := study.next_message(), Outcome):
-            pass
-        study.log_confirmed(plan, number=number, seed=seed, outcome=message)
+    todo = _Todo(study, settings, lineup, say)
+    if settings.seeds == "auto":
+        todo.train(todo.pilot())
+    todo.train(todo.all())
+
+
+class _Todo:
+    """The trainings of a confirmation in their order. What is to be done is decided by the log alone."""
+
+    def __init__(self, study: "Study", settings: Confirm, lineup: Lineup, say: Any) -> None:
+        self.study = study
+        self.settings = settings
+        self.lineup = lineup
+        self.say = say
+        space = study.experiment.space
+
+        def plan(trial: Trial) -> Priced:
+            return priced(study.experiment, space.topology(Point.from_dict(trial.point)))
+
+        self.ours = [(name_of(trial), plan(trial)) for trial in (lineup.winner, *lineup.others)]
+        self.base: list[tuple[str, Priced]] = []
+        if lineup.baseline is not None:
+            self.base.append((f"the residual network of depth {lineup.depth}", lineup.baseline))
+
+    def pilot(self) -> "Iterator[_Training]":
+        """The baseline's first seeds, or the winner's where there is none: what the number of seeds is estimated by."""
+        name, plan = (self.base or self.ours)[0]
+        for seed in fresh_seeds(self.study.experiment.seed, PILOT):
+            yield _Training(name, plan, seed)
+
+    def all(self) -> "Iterator[_Training]":
+        experiment = self.study.experiment
+        seeds = fresh_seeds(experiment.seed, seeds_of(experiment, self.study.ledger, self.lineup))
+        known: set[str] = set()
+        for name, plan in (self.ours[0], *self.base, *self.ours[1:]):
+            if plan.topology.digest not in known:  # the winner may be the residual network itself
+                known.add(plan.topology.digest)
+                yield from (_Training(name, plan, seed) for seed in seeds)
+        for name, plan in self.base:
+            for share in SHARES if self.settings.curve else ():
+                shorter = at_share(experiment, plan, share)
+                if shorter is not None:
+                    yield from (_Training(name, shorter, seed, share) for seed in seeds[: self.settings.curve])
+
+    def train(self, trainings: "Iterator[_Training]") -> None:
+        ledger, study = self.study.ledger, self.study
+        done: set[tuple[object, ...]] = {*ledger.confirmed, *ledger.budgets}
+        pending = [one for one in trainings if one.key not in done]
+        if pending:
+            self._open()
+        for one in pending:
+            number = ledger.digests.get(one.plan.topology.digest)
+            at = "" if one.share is None else f" at {one.share:g} of the budget"
+            self.say(f"confirming {one.name} on seed {one.seed}{at}")
+            job = study.job(one.plan, number=NO_TRIAL if number is None else number, seed=one.seed)
+            study.executor.submit(replace(job, test=True))
+            while not isinstance(message := study.next_message(), Outcome):
+                pass
+            study.log_confirmed(one.plan, number=number, seed=one.seed, outcome=message, share=one.share)
+
+    def _open(self) -> None:
+        """Log that the test split is opened, and for whom, before it is; once for the same list."""
+        wanted = {"digests": self.lineup.digests, "seeds": self.settings.seeds, "curve": self.settings.curve}
+        opened = self.study.ledger.openings
+        if not any(all(event.get(name) == value for name, value in wanted.items()) for event in opened):
+            if self.lineup.problem is not None:
+                self.say(f"confirming {self.lineup} without a baseline: {self.lineup.problem}")
+            self.study.log_opening(opening=len(opened) + 1, front=self.lineup.front, **wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    name: str
+    plan: Priced
+    seed: int
+    share: float | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        digest = self.plan.topology.digest
+        return (digest, self.seed) if self.share is None else (digest, self.seed, self.share)
+
+
+def at_share(experiment: Experiment, plan: Priced, share: float) -> Priced | None:
+    """The plan with the steps that a share of the budget buys; None where it buys none."""
+    budget = share * experiment.train.budget_gflops * 1e9
+    try:
+        return replace(plan, steps=steps_for(budget, round(plan.cost.flops), experiment.train.batch))
+    except TrainerError:
+        return None
+
+
+def seeds_of(experiment: Experiment, ledger: Ledger, lineup: Lineup) -> int:
+    """The number of fresh seeds: as the file says, or from the spread of the pilot on the validation split.
+
+    The test split has no say in it: how often one looks must not depend on what one saw.
+    """
+    settings = experiment.confirm
+    assert settings is not None, "nothing is confirmed without being asked"
+    if settings.seeds != "auto":
+        return settings.seeds
+    digest = lineup.winner.digest if lineup.baseline is None else lineup.baseline.topology.digest
+    metric = quality(experiment)
+    pilot = [ledger.confirmed.get((digest, seed), {}).get(metric) for seed in fresh_seeds(experiment.seed, PILOT)]
+    found = [value for value in pilot if value is not None]
+    if len(found) < 2:
+        return PILOT
+    return min(MOST_SEEDS, max(PILOT, seeds_for(statistics.stdev(found), settings.difference)))
+
+
+def quality(experiment: Experiment) -> str:
+    """What networks are compared by: loss where that is the first objective, else accuracy."""
+    return "loss" if experiment.objectives[0].metric == "loss" else "accuracy"
 
 
 def fresh_seeds(seed: int, count: int) -> range:
@@ -123,13 +229,14 @@ def fresh_seeds(seed: int, count: int) -> range:
     return range(seed + 1, seed + 1 + count)
 
 
-def rows(confirmed: Confirmed) -> list[Row]:
-    """The table of ``confirm.csv``: one row per topology and fresh seed."""
-    return [{name: event.get(key) for name, key in COLUMNS.items()} for event in confirmed.values()]
+def rows(ledger: Ledger) -> list[Row]:
+    """The table of ``confirm_seeds.csv``: one row per training."""
+    events = [*(event | {"share": 1.0} for event in ledger.confirmed.values()), *ledger.budgets.values()]
+    return [{name: event.get(key) for name, key in COLUMNS.items()} for event in events]
 
 
 def write(path: Path, table: Sequence[Row]) -> None:
-    """Write ``confirm.csv``; floats read back exactly."""
+    """Write a table; floats read back exactly."""
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, table[0], lineterminator="\n")
     writer.writeheader()
@@ -137,52 +244,7 @@ def write(path: Path, table: Sequence[Row]) -> None:
     replace_file(path, buffer.getvalue().encode())
 
 
-def openings(confirmed: Confirmed) -> int:
-    """How many times the test split was measured."""
-    return sum(event.get("test_accuracy") is not None for event in confirmed.values())
-
-
-def compare(confirmed: Confirmed, best: str, baseline: str) -> Comparison | None:
-    """The paired comparison of two digests over the seeds on which both completed; None below two seeds."""
-    accuracy = {key: value for key, event in confirmed.items() if (value := event.get("test_accuracy")) is not None}
-    seeds = sorted(seed for digest, seed in accuracy if digest == best and (baseline, seed) in accuracy)
-    if best == baseline or len(seeds) < 2:
-        return None
-    from scipy.stats import t as student
-
-    ours = [accuracy[best, seed] for seed in seeds]
-    theirs = [accuracy[baseline, seed] for seed in seeds]
-    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean = statistics.mean(gaps)
-    half = float(student.ppf(0.975, len(gaps) - 1)) * statistics.stdev(gaps) / len(gaps) ** 0.5
-    return Comparison(
-        len(seeds),
-        statistics.mean(ours),
-        statistics.stdev(ours),
-        statistics.mean(theirs),
-        statistics.stdev(theirs),
-        mean,
-        mean - half,
-        mean + half,
-    )
-
-
-def verdict(pair: Pair, confirmed: Confirmed) -> str:
-    """What the fresh seeds say of the winner, in a sentence or two; empty where nothing was confirmed."""
-    if not any(digest == pair.winner.digest for digest, _ in confirmed):
-        return ""
-    counted = f"The test split was measured {openings(confirmed)} times: at the end of each of these trainings."
-    if pair.baseline is None:
-        return f"{pair} has nothing to be compared with: {pair.problem}. {counted}"
-    found = compare(confirmed, pair.winner.digest, pair.baseline.topology.digest)
-    if found is None:
-        few = "fewer than two fresh seeds were completed by both"
-        return f"no interval for {pair} and the residual network of depth {pair.depth}: {few}. {counted}"
-    word = "includes" if found.low <= 0 <= found.high else "excludes"
-    gap, low, high = (f"{100 * value:+.2f}" for value in (found.difference, found.low, found.high))
-    return (
-        f"on {found.seeds} fresh seeds and the test split {pair} has {found.winner_mean:.2%} "
-        f"(sd {found.winner_sd:.2%}) and the residual network of the same depth, {pair.depth}, has "
-        f"{found.baseline_mean:.2%} (sd {found.baseline_sd:.2%}); paired difference {gap} points, 95 % interval on "
-        f"the test split {low} to {high}, which {word} zero. {counted}"
-    )
+def measurements(ledger: Ledger) -> int:
+    """How many models were measured on the test split."""
+    events = (*ledger.confirmed.values(), *ledger.budgets.values())
+    return sum(event.get("test_accuracy") is not None for event in events)

@@ -204,9 +204,27 @@ class Search(Strict):
 
 
 class Confirm(Strict):
-    """Training the front again on fresh seeds."""
+    """Training the front and the residual network again on fresh seeds.
 
-    seeds: int = Field(default=3, ge=1, le=20)
+    ``seeds: auto`` takes as many as show a true ``difference`` in 80 % of cases. At most ``front`` members of the front
+    are confirmed. ``curve`` is on how many of the seeds the residual network is trained at other budgets as well.
+    """
+
+    seeds: int | Literal["auto"] = 5
+    difference: float = Field(default=0.01, gt=0)
+    front: int = Field(default=8, ge=1, le=100)
+    curve: int = Field(default=1, ge=0, le=20)
+
+    @field_validator("seeds", mode="plain")
+    @classmethod
+    def _seeds(cls, value: object) -> object:
+        if value == "auto":
+            return value
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise wrong(f"{value!r} is no number of seeds; write one from 1 to 20, or auto")
+        if not 1 <= value <= 20:
+            raise wrong(f"{value} is out of range; must be at {'least 1' if value < 1 else 'most 20'}")
+        return value
 
 
 class Experiment(Strict):

@@ -37,6 +37,9 @@ class Ledger:
     spent: dict[int, float] = field(default_factory=dict)  # training FLOPs of earlier parts of a promoted trial
     promotions: dict[int, int] = field(default_factory=dict)  # how often a trial was promoted
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
+    budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
+    openings: list[Event] = field(default_factory=list)  # of the test split
+    lost: float = 0.0  # training FLOPs that interruptions cost, as far as was reported
     start: Event | None = None
     ended: bool = False  # nothing happened since the last end
 
@@ -68,13 +71,18 @@ class Ledger:
                 point = CurvePoint(**event["point"])
                 self.curves.setdefault(event["number"], {})[point.step] = point
             case "restart":  # what the interrupted attempt reported is not part of this one
-                self.curves.pop(self.open[event["number"]]["number"], None)
+                curve = self.curves.pop(self.open[event["number"]]["number"], {})
+                self.lost += max((point.flops for point in curve.values()), default=0.0)
             case "result":
                 self._result(event)
             case "promote":  # a trial that waited at a rung goes on
                 self._promote(event["number"])
             case "confirm":
                 self.confirmed[event["digest"], event["seed"]] = event
+            case "curve":  # the baseline on a share of the budget
+                self.budgets[event["digest"], event["seed"], event["share"]] = event
+            case "open":
+                self.openings.append(event)
 
     def _ask(self, event: Event) -> None:
         point = Point.from_dict(event["point"])

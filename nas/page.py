@@ -24,6 +24,7 @@ td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-num
 code, pre { font: .85rem/1.5 ui-monospace, monospace } pre { background: var(--soft); padding: .6rem .8rem;
   overflow-x: auto; margin: .2rem 0 .8rem } td code { overflow-wrap: anywhere }
 .drawings { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1rem }
+details { margin: .8rem 0 } summary { cursor: pointer }
 figure { margin: 0 } figcaption { font-size: .85rem; color: var(--dim) }
 </style></head><body>
 <h1>$title</h1>
@@ -68,3 +69,13 @@ def number(text: str) -> str:
 def escaped(text: str) -> str:
     """Plain text made safe for HTML, inside attributes as well."""
     return html.escape(text, quote=True)
+
+
+def paragraphs(lines: Iterable[str]) -> str:
+    """A paragraph of plain text each."""
+    return "".join(f"<p>{escaped(line)}</p>" for line in lines)
+
+
+def details(title: str, content: str) -> str:
+    """A part that is folded until it is asked for, around ``content``, which is HTML; it needs no script."""
+    return f"<details><summary>{escaped(title)}</summary>{content}</details>"

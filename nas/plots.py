@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from nas.dominated import Dominated
+    from nas.findings import Findings
+
 # Okabe and Ito's colours, told apart with any colour vision; the shapes tell families apart without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#000000")
 _SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
@@ -87,6 +90,50 @@ def curves_figure(trials: Sequence[Trial], highlight: Sequence[Trial]) -> bytes:
     return _png(figure, axes)
 
 
+def confirmed_figure(found: "Findings") -> bytes:
+    """The front as fresh seeds have it: mean on the test split with its 95 % interval against inference cost, as PNG.
+
+    Hollow marks are what the search had measured on the validation split, one seed: the distance is what luck and the
+    other split make. The interval is Student's t over seeds.
+    """
+    from nas.compare import interval_of
+
+    figure, axes = _canvas()
+    shape = unit(f"test_{found.metric}")
+    names = sorted({row.family for row in found.rows})
+    for row in found.rows:
+        if row.mean is None:
+            continue
+        place = names.index(row.family)
+        colour, marker = _COLOURS[place % len(_COLOURS)], _SHAPES[place % len(_SHAPES)]
+        x = row.flops * unit("flops").scale
+        half = interval_of(row.sd, row.seeds) * shape.scale
+        look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": "none", "markersize": 8, "capsize": 4}
+        look |= {"markeredgecolor": "black"} if row.role == "baseline" else {}
+        axes.errorbar([x], [row.mean * shape.scale], yerr=[half], label=f"{row.role}: {row.name}"[:44], **look)
+        if row.searched is not None:
+            axes.scatter([x], [row.searched * shape.scale], facecolors="none", edgecolors=colour, marker=marker, s=40)
+    axes.margins(0.1)
+    axes.set_xlabel(unit("flops").axis)
+    axes.set_ylabel(shape.axis)
+    axes.set_title("Fresh seeds, 95 % intervals (hollow: what the search saw)", loc="left")
+    return _png(figure, axes)
+
+
+def area_figure(found: "Dominated") -> bytes:
+    """The dominated share of the box by trial number, as PNG."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _canvas()
+    figure.set_size_inches(9.0, 3.0)
+    axes.step(*zip(*found.anytime, strict=True), where="post", color="#333333", label="front so far")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("trial number")
+    axes.set_ylabel("share of the box")
+    axes.set_title("Dominated area, higher is better", loc="left")
+    return _png(figure, axes)
+
+
 def _plane(axes: "Axes", trials: Sequence[Trial], objectives: Sequence[Objective], front: Sequence[Trial]) -> None:
     y, x = (unit(one.metric) for one in objectives[:2])
     shown = [trial for trial in trials if _place(trial, objectives) is not None]
@@ -94,10 +141,12 @@ def _plane(axes: "Axes", trials: Sequence[Trial], objectives: Sequence[Objective
     across = [spot[0] for spot in spots.values()]
     _scatter(axes, shown, spots, _styles(trials))
     # With three objectives the front's shadow on this plane is no staircase, so the line keeps its 2-D front.
+    shaded: tuple[list[tuple[float, float]], Literal["pre", "post"]] | None = None
     line = sorted(spots[trial.number] for trial in pareto(front, objectives[:2]) if trial.number in spots)
     if line:
         where: Literal["pre", "post"] = "post" if objectives[1].goal == "minimize" else "pre"
         axes.step(*zip(*line, strict=True), where=where, color="#333333", linewidth=1.4, label="front", zorder=2)
+        shaded = line, where
     if across and min(across) > 0 and max(across) > 10 * min(across):
         axes.set_xscale("log")
     axes.margins(0.08)
@@ -106,10 +155,21 @@ def _plane(axes: "Axes", trials: Sequence[Trial], objectives: Sequence[Objective
     if full and max(full) > min(full):
         pad = 0.08 * (max(full) - min(full))
         axes.set_ylim(min(full) - pad, max(full) + pad)
+    if shaded is not None:
+        _shade(axes, *shaded, up=objectives[0].goal == "maximize")
     _label_baselines(axes, shown, spots)
     axes.set_ylabel(f"{y.axis}, {_better(objectives[0])}")
     axes.set_xlabel(f"{x.axis}, {_better(objectives[1])}")
     axes.set_title(f"{y.label.capitalize()} against {x.label}", loc="left")
+
+
+def _shade(axes: "Axes", line: list[tuple[float, float]], where: Literal["pre", "post"], *, up: bool) -> None:
+    """Fill what the front dominates, as far as the picture goes."""
+    ends, worst = axes.get_xlim(), axes.get_ylim()[0 if up else 1]
+    edge = (ends[1], line[-1][1]) if where == "post" else (ends[0], line[0][1])
+    xs, ys = zip(*sorted([*line, edge]), strict=True)
+    axes.fill_between(xs, ys, worst, step=where, color="#0072B2", alpha=0.06, linewidth=0, zorder=0)
+    axes.set_xlim(ends)
 
 
 def _progress(axes: "Axes", trials: Sequence[Trial], objective: Objective) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas import sections
+from nas.analysis import Analysis
 from nas.files import replace_file
 from nas.front import Objective, pareto
 from nas.front import winner as best_of
-from nas.page import cell, escaped, image, number, page, section, table
+from nas.page import cell, escaped, image, number, page, paragraphs, section, table
 from nas.plots import curves_figure, pareto_figure
 from nas.records import Status, Trial
 from nas.tables import value_of
@@ -34,23 +36,26 @@ def write_report(
     verdict: str = "",
     audit: Sequence[str] = (),
     confirmation: Sequence[Mapping[str, object]] = (),
+    analysis: Analysis | None = None,
 ) -> Path:
     """Write ``report.html`` in one step and return its path; raises OSError.
 
     ``drawings`` are SVG or PNG by digest, ``commands`` pairs of what it does and what to type, ``confirmation``
     the rows of the fresh-seed table, shown as they are below ``verdict``, what they come to. ``audit`` is what is said
-    of early stopping, a paragraph each.
+    of early stopping, a paragraph each. ``analysis`` is what was worked out of the log.
     """
     known = {trial.digest: trial for trial in (*trials, *front)}
     body = [
         _headline(trials, objectives, winner, bool(confirmation)),
         section("Quality against cost", image(pareto_figure(trials, objectives, front), "Pareto plot")),
         section("The front", _front_note(objectives) + _trial_table(front, objectives)),
-        section("Confirmed on fresh seeds", _confirmation(verdict, confirmation)) if confirmation else "",
+        *_confirmed(verdict, confirmation, analysis),
+        section("Dominated area", sections.dominated(analysis.dominated)) if analysis else "",
         section("Topologies", _drawings(drawings, known)) if drawings else "",
         section("Learning curves", image(curves_figure(trials, front), "learning curves")),
-        section("Does a cheap rung rank like the full budget?", _paragraphs(audit)) if audit else "",
-        section("What the search cost", _cost(trials)),
+        section("Does a cheap rung rank like the full budget?", paragraphs(audit)) if audit else "",
+        section("What the search cost", _cost(trials) + (sections.spent(analysis.spending) if analysis else "")),
+        *_analysed(analysis),
         section("All trials", _trial_table(sorted(trials, key=lambda one: one.number), objectives, reasons=True)),
         section("Do it again", _commands(commands)) if commands else "",
         section("Facts", _facts(facts)) if facts else "",
@@ -151,13 +156,25 @@ def _digest(digest: str) -> str:
     return f'<code title="{escaped(digest)}">{escaped(digest[:8])}</code>'
 
 
-def _confirmation(verdict: str, rows: Sequence[Mapping[str, object]]) -> str:
+def _confirmed(verdict: str, rows: Sequence[Mapping[str, object]], analysis: Analysis | None) -> list[str]:
+    if not rows:
+        return []
+    title = "Confirmed on fresh seeds"
+    if analysis is not None and analysis.findings is not None:
+        return [section(title, sections.confirmation(analysis.findings, rows))]
     cells = [[cell("–" if item is None else str(item)) for item in row.values()] for row in rows]
-    return f"<p>{escaped(verdict)}</p>" + table(list(rows[0]), cells)
+    return [section(title, paragraphs([verdict] if verdict else []) + table(list(rows[0]), cells))]
 
 
-def _paragraphs(lines: Sequence[str]) -> str:
-    return "".join(f"<p>{escaped(line)}</p>" for line in lines)
+def _analysed(analysis: Analysis | None) -> list[str]:
+    if analysis is None:
+        return []
+    importance = analysis.importance
+    return [
+        "" if importance is None else section("Which edges of the winner matter", sections.edges(importance)),
+        section("What was not trained to its end, and why", sections.ends(analysis.reasons)),
+        section("How much of the space was seen", sections.covered(analysis.coverage)),
+    ]
 
 
 def _cost(trials: Sequence[Trial]) -> str:

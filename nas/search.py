@@ -158,8 +158,18 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
             raise
         with study.timed("views"):
             views.write_all()
+            for problem in views.problems:
+                board.say(problem)
         with study.timed("tracking"):
-            names = ("report.html", "pareto.png", "trials.csv", "pareto.csv", "confirm.csv", "lock.json")
+            names = (
+                "report.html",
+                "pareto.png",
+                "trials.csv",
+                "pareto.csv",
+                "confirm.csv",
+                "confirm_seeds.csv",
+                "lock.json",
+            )
             tracker.finish("FINISHED", _totals(views), {name: folder.path / name for name in names})
     if not study.ledger.ended:
         folder.log.append("end", trained=study.ledger.trained, asks=len(study.ledger.asks))

@@ -224,10 +224,17 @@ class Study:
         }
         return fields | ({} if reason is None else {"reason": reason}), reason, plan
 
-    def log_confirmed(self, plan: Priced, *, number: int | None, seed: int, outcome: Outcome) -> None:
-        """Log how a topology, that of trial ``number`` if it was one, did on a fresh seed."""
+    def log_opening(self, **fields: Any) -> None:
+        """Log that the test split is opened, and for whom."""
+        self._log("open", **fields)
+
+    def log_confirmed(
+        self, plan: Priced, *, number: int | None, seed: int, outcome: Outcome, share: float | None = None
+    ) -> None:
+        """Log how a topology, that of trial ``number`` if it was one, did on a fresh seed and a share of the budget."""
         self._log(
-            "confirm",
+            "confirm" if share is None else "curve",
+            **({} if share is None else {"share": share}),
             trial=number,
             family=plan.topology.family,
             depth=plan.topology.depth,

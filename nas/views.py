@@ -7,24 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from graphs import Topology, draw
+from graphs.errors import UserError
+from nas.analysis import Analysis, analysis
 from nas.audit import Audit, audit
-from nas.confirm import pair_of, verdict
-from nas.confirm import rows as confirmation_rows
+from nas.card import card
+from nas.confirm import rows as training_rows
 from nas.confirm import write as write_confirmation
+from nas.edges import Importance
 from nas.errors import RunFolderError
 from nas.events import read
 from nas.experiment import Experiment
+from nas.files import replace_file
+from nas.findings import Findings, findings
 from nas.front import pareto, winner
 from nas.ledger import Ledger
 from nas.objectives import NEED_CLASSES
 from nas.plots import save_pareto
 from nas.records import Trial
-from nas.report import write_report
+from nas.report import summary, write_report
+from nas.run_folder import RunFolder
 from nas.tables import write_pareto, write_trials
 from nas.units import show
 from trainers.catalogue import describe
+from trainers.errors import TrainerError
 
-DRAWN = 6  # topologies drawn in the report
+DRAWN = 8  # topologies drawn in the report
 
 
 class Views:
@@ -34,6 +41,7 @@ class Views:
         self.folder = folder
         self.experiment = experiment
         self.ledger = ledger
+        self.problems: list[str] = []  # of files that a view could not be made from
 
     @classmethod
     def open(cls, folder: Path) -> "Views":
@@ -58,8 +66,58 @@ class Views:
     @property
     def verdict(self) -> str:
         """What fresh seeds say of the winner beside the residual network of its depth; empty if not confirmed."""
-        pair = pair_of(self.experiment, self.trials) if self.ledger.confirmed else None
-        return "" if pair is None else verdict(pair, self.ledger.confirmed)
+        found = self.findings
+        return "" if found is None else found.verdict()
+
+    @property
+    def findings(self) -> Findings | None:
+        """What fresh seeds say of the whole front; None if the winner was not confirmed."""
+        return findings(self.experiment, self.ledger)
+
+    def importance(self) -> Importance | None:
+        """What each edge of the trained winner is worth: measured once and kept beside it; None without a winner."""
+        best = self.winner
+        if best is None:
+            return None
+        path = self.folder / "winner" / "importance.json"
+        kept = Importance.load(path, best.digest)
+        if kept is not None:
+            return kept
+        if not (self.folder / "weights" / RunFolder.weight_name(best.number)).exists():
+            return Importance(best.digest, problem="the winner's weights are not in the run's folder")
+        from nas.artifact import winner_importance
+
+        try:
+            found = winner_importance(self, best)
+        except (UserError, TrainerError) as error:
+            self.problems.append(str(error))
+            return Importance(best.digest, problem=f"no edge of the winner could be measured: {error}")
+        found.save(path)
+        return found
+
+    def analysis(self) -> Analysis:
+        """Everything that the report works out of the log and the winner's weights."""
+        try:
+            classes: int | None = describe(self.experiment.data.source)["classes"]
+        except TrainerError:  # a user's data may have gone; the log is here
+            classes = None
+        return analysis(self.experiment, self.ledger, classes, self.importance())
+
+    def summary(self, found: Analysis | None = None) -> dict[str, Any]:
+        """The whole report as plain data for JSON."""
+        commands = [{"what": what, "command": command} for what, command in self.commands()]
+        return (
+            summary(self.trials, self.experiment.objectives)
+            | (self.analysis() if found is None else found).to_dict()
+            | {
+                "verdict": self.verdict,
+                "audit": self.audit.to_dict(),
+                "trainings": training_rows(self.ledger),
+                "reproduce": commands,
+                "experiment": self.experiment.resolved(),
+                "facts": self.facts(),
+            }
+        )
 
     @property
     def audit(self) -> Audit:
@@ -75,17 +133,26 @@ class Views:
         write_trials(self.folder / "trials.csv", self.trials, objectives)
         write_pareto(self.folder / "pareto.csv", self.front, objectives)
 
-    def write_all(self) -> None:
-        """Every view: tables, ``pareto.png``, ``winner/topology.yaml`` and ``report.html``."""
+    def write_all(self) -> Analysis:
+        """Every view: tables, ``pareto.png``, the winner's topology and card, and ``report.html``.
+
+        What could not be made because a file is damaged is in ``problems``. Raises OSError.
+        """
         objectives, front, best = self.experiment.objectives, self.front, self.winner
         self.write_tables()
         save_pareto(self.folder / "pareto.png", self.trials, objectives, front)
         if best is not None:
             (self.folder / "winner").mkdir(exist_ok=True)
             topology_of(best).save(self.folder / "winner" / "topology.yaml")
-        confirmed = confirmation_rows(self.ledger.confirmed)
-        if confirmed:
-            write_confirmation(self.folder / "confirm.csv", confirmed)
+        found = self.analysis()
+        if best is not None:
+            text = card(self.experiment, best, topology_of(best), self.folder.name, found.findings)
+            replace_file(self.folder / "winner" / "card.md", text.encode())
+        trainings = training_rows(self.ledger)
+        if trainings:
+            write_confirmation(self.folder / "confirm_seeds.csv", trainings)
+        if found.findings is not None:
+            write_confirmation(self.folder / "confirm.csv", found.findings.table())
         write_report(
             self.folder,
             name=self.experiment.name,
@@ -98,8 +165,15 @@ class Views:
             commands=self.commands(),
             verdict=self.verdict,
             audit=list(self.audit.lines()),
-            confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in confirmed],
+            confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in trainings],
+            analysis=found,
         )
+        return found
+
+    def check(self) -> None:
+        """RunFolderError where a view could not be made; every other one is written."""
+        if self.problems:
+            raise RunFolderError(f"{'; '.join(self.problems)}; everything else is in {self.folder}/report.html")
 
     def facts(self) -> dict[str, str]:
         """What the report says of the environment: ``lock.json``, flat."""

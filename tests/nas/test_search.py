@@ -76,7 +76,7 @@ def ends_well(process):
 
 def same(run, finished, rows):
     """Whether a run came to what the uninterrupted one did, to the last digit."""
-    for table in ("trials.csv", "pareto.csv", "confirm.csv"):
+    for table in ("trials.csv", "pareto.csv", "confirm.csv", "confirm_seeds.csv"):
         assert rows(run / table) == rows(finished / table), table
     for name in ("winner/topology.yaml", "experiment.yaml", "pareto.png"):
         assert (run / name).read_bytes() == (finished / name).read_bytes(), name

@@ -23,7 +23,7 @@ def test_a_finished_run_holds_what_is_promised(finished, rows):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "experiment.yaml", "lock.json", "events.jsonl", "trials.csv", "pareto.csv", "pareto.png", "confirm.csv",
-        "report.html", "winner", "weights",
+        "report.html", "winner", "weights", "confirm_seeds.csv",
     }  # fmt: skip
     experiment = Experiment.load(finished / "experiment.yaml")
     assert experiment == Experiment.load(finished.parent / "tiny.yaml")
@@ -36,10 +36,18 @@ def test_a_finished_run_holds_what_is_promised(finished, rows):
     assert {"accuracy", "flops", "parameters"} <= set(trials[0])
     assert all(row in trials and row["status"] == "COMPLETE" for row in front)
     assert (finished / "pareto.png").read_bytes().startswith(b"\x89PNG")
-    fresh = rows(finished / "confirm.csv")
+    fresh = rows(finished / "confirm_seeds.csv")
     assert {row["seed"] for row in fresh} == {"4", "5"}
-    assert all(0.1 < float(row["test_accuracy"]) < 1 for row in fresh)
-    assert {row["depth"] for row in fresh} == {str(Views.open(finished).winner.point["depth"])}
+    assert {row["budget_share"] for row in fresh} == {"0.25", "0.5", "1.0", "2.0"}
+    assert all(0.05 < float(row["test_accuracy"]) < 1 for row in fresh)
+    confirmed = rows(finished / "confirm.csv")
+    assert [row["role"] for row in confirmed[:2]] == ["winner", "baseline"]
+    assert {row["digest"] for row in front} <= {row["digest"] for row in confirmed}
+    assert all(row["n"] == "2" and row["mean"] and row["sd"] for row in confirmed)
+    best = Views.open(finished).winner
+    assert confirmed[0]["depth"] == confirmed[1]["depth"] == str(best.point["depth"])
+    assert {path.name for path in (finished / "winner").iterdir()} == {"topology.yaml", "card.md", "importance.json"}
+    assert best.digest in (finished / "winner" / "card.md").read_text()
     winner = read_topology(finished / "winner" / "topology.yaml")
     assert winner == Topology.load(finished / "winner" / "topology.yaml")
     assert winner.digest == front[0]["digest"]
@@ -68,13 +76,14 @@ def test_the_report_is_one_page_that_needs_nothing_else(finished):
 
 def test_the_views_come_back_from_the_log_alone(copied, tree):
     before = tree(copied)
-    for name in ("trials.csv", "pareto.csv", "pareto.png", "confirm.csv", "report.html"):
+    for name in ("trials.csv", "pareto.csv", "pareto.png", "confirm.csv", "confirm_seeds.csv", "report.html"):
         (copied / name).unlink()
     shutil.rmtree(copied / "winner")
     Views.open(copied).write_all()
     after = tree(copied)
     assert set(after) == set(before)
-    for name in ("trials.csv", "pareto.csv", "confirm.csv", "winner/topology.yaml", "events.jsonl"):
+    files = ("topology.yaml", "importance.json")
+    for name in ("trials.csv", "pareto.csv", "confirm.csv", "events.jsonl", *(f"winner/{one}" for one in files)):
         assert after[name] == before[name], name
 
 
@@ -103,11 +112,17 @@ def test_commands_can_be_typed_as_they_are_printed(copied, tmp_path):
 
 
 def test_the_report_says_what_the_fresh_seeds_come_to(finished):
-    verdict = Views.open(finished).verdict
-    assert "on 2 fresh seeds and the test split" in verdict
+    views = Views.open(finished)
+    assert "on 2 fresh seeds and the test split" in views.verdict
     text = (finished / "report.html").read_text()
-    assert html.escape(verdict, quote=True) in text
+    for sentence in views.findings.sentences():
+        assert html.escape(sentence, quote=True) in text
     assert "test_accuracy" in text
+    for title in (
+        "Dominated area", "Which edges of the winner matter", "What was not trained to its end, and why",
+        "How much of the space was seen", "Do it again", "Learning curves",
+    ):  # fmt: skip
+        assert f"<h2>{title}</h2>" in text
 
 
 def test_without_a_lock_the_report_says_less(copied):
