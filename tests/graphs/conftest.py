@@ -1,13 +1,17 @@
 """Makes the helpers beside this file importable: ``graph_samples`` (topologies) and ``graph_oracles`` (meanings)."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports triton, whatever tests are chosen
 settings.register_profile("graphs", deadline=None)  # a busy machine is no failure
 settings.load_profile("graphs")
 
