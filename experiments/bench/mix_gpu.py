@@ -9,6 +9,9 @@ a whole-graph torch.compile of what one would write. Variants take turns in ever
 events. Every kernel is compared with fp64 first, on slices of the very shape, and small models with the reference;
 where one differs nothing is timed. A section that fails prints why, and the others run; so does one without time left.
 
+It is over 400 lines because it is one command for a machine that is lent for minutes: its sections share the clock, the
+time limit and the record, and nothing else uses them.
+
 Rows are appended to ``experiments/results/<date>-mix-gpu.csv``. ``--small`` is the same path in small shapes, in
 Triton's interpreter where there is no GPU: its times mean nothing and are not recorded.
 """
@@ -41,7 +44,7 @@ from torch import Tensor, nn  # noqa: E402
 
 import graphs  # noqa: E402
 from graphs import families  # noqa: E402
-from graphs.bench.measure import _bound as traffic_of  # noqa: E402
+from graphs.bench.measure import traffic_of  # noqa: E402
 from graphs.bench.models import KINDS, EagerSum, Nothing, Residual, Shape  # noqa: E402
 from graphs.model import CompiledModel  # noqa: E402
 from graphs.ops import kernels  # noqa: E402

@@ -88,7 +88,7 @@ def measured(
     for name, pairs in times.items():
         walls = [wall for wall, _ in pairs]
         traffic, kept = counts.get(name, (math.nan, math.nan))
-        bound = _bound(models[name], shape)
+        bound = traffic_of(models[name], shape)
         figures.append(
             Figures(
                 name,
@@ -263,7 +263,8 @@ def _wait(x: Tensor) -> None:
         torch.cuda.synchronize(x.device)
 
 
-def _bound(model: nn.Module, shape: Shape) -> float | None:
+def traffic_of(model: nn.Module, shape: Shape) -> float | None:
+    """What the wiring has to move in a training step, in Td, by its plan; None where there is no plan."""
     if isinstance(model, CompiledModel):
         none = ModelCost(1, shape.dim, (BlockCost(0, 0),) * shape.depth)
         return float(price(model.plan, none).traffic)

@@ -18,6 +18,15 @@ def aligned(tensors: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
     return [tensor.contiguous() for tensor in tensors]
 
 
+def laid_out(
+    grads: Sequence[Tensor], sources: Sequence[Tensor | None], weight: Tensor
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """What ``gather`` takes, aligned: gradients, and the sources where there are any."""
+    flat = aligned([*grads, *(source for source in sources if source is not None)], weight)
+    rest = iter(flat[len(grads) :])
+    return flat[: len(grads)], [None if source is None else next(rest) for source in sources]
+
+
 def shared(weight: Tensor) -> bool:
     """Whether rows share the weights and channels do: nothing then depends on where a number is."""
     return weight.shape[0] == weight.shape[3] == 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from graphs.ops.layout import aligned, rows
+from graphs.ops.layout import aligned, laid_out, rows
 from graphs.ops.reference import accumulation, promoted, without_autocast
 
 
@@ -32,18 +32,18 @@ def gather(
     there = [source for source in sources if source is not None]
     inner = accumulation(promoted([*grads, *there]))
     with without_autocast(weight):
-        flat = aligned([*grads, *there], weight)
-        edges, rest = [rows(grad, weight) for grad in flat[: len(grads)]], iter(flat[len(grads) :])
+        flat, states = laid_out(grads, sources, weight)
+        edges = [rows(grad, weight) for grad in flat]
         values = weight.to(inner)
         products = torch.zeros(weight.shape, dtype=inner, device=weight.device)
         axes = [axis for axis, size in ((0, weight.shape[0]), (1, weight.shape[3])) if size == 1]
         totals = []
-        for j, (source, want) in enumerate(zip(sources, wanted, strict=True)):
+        for j, (source, want) in enumerate(zip(states, wanted, strict=True)):
             if want:
                 totals.append(torch.empty_like(flat[0], dtype=dtype or inner))
                 rows(totals[-1], weight).copy_(_total(edges, values[:, :, j]))
             if source is not None:
-                state = rows(next(rest), weight).to(inner)
+                state = rows(source, weight).to(inner)
                 for i, edge in enumerate(edges):
                     product = edge * state
                     products[:, i, j] = product.sum(axes, keepdim=True) if axes else product

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from graphs.ops import plain
-from graphs.ops.layout import aligned
+from graphs.ops.layout import aligned, laid_out
 from graphs.ops.reference import promoted
 from graphs.ops.triton import launch
 from graphs.ops.triton.gather import spread_into
@@ -40,9 +40,7 @@ def gather(
     there = [source for source in sources if source is not None]
     if not kernels_take([*grads, *there], weight, dtype or torch.float32):
         return plain.gather(grads, sources, weight, wanted, dtype)
-    flat = aligned([*grads, *there], weight)
-    rows, rest = flat[: len(grads)], iter(flat[len(grads) :])
-    states = [None if source is None else next(rest) for source in sources]
+    rows, states = laid_out(grads, sources, weight)
     totals = [torch.empty_like(rows[0], dtype=dtype or torch.float32) if want else None for want in wanted]
     products = spread_into(rows, states, _weight(weight, rows[0]), totals)
     return [total for total in totals if total is not None], products.view(weight.shape)
