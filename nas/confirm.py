@@ -16,7 +16,7 @@ from nas.compare import seeds_for
 from nas.experiment import Confirm, Experiment
 from nas.files import replace_file
 from nas.front import pareto
-from nas.jobs import Outcome
+from nas.jobs import Job
 from nas.ledger import Ledger
 from nas.pricing import Priced, judged, priced
 from nas.records import Trial
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 
-NO_TRIAL = -1  # the number of a job that belongs to no trial
 SHARES = (0.25, 0.5, 2.0)  # of the budget: the baseline's curve, beside the budget itself
 PILOT = 5  # seeds of the baseline from which the number of seeds is estimated
 MOST_SEEDS = 20
@@ -159,15 +158,22 @@ class _Todo:
         pending = [one for one in trainings if one.key not in done]
         if pending:
             self._open()
-        for one in pending:
+
+        def jobs() -> Iterator[Job]:
+            for place, one in enumerate(pending):
+                at = "" if one.share is None else f" at {one.share:g} of the budget"
+                self.say(f"confirming {one.name} on seed {one.seed}{at}")
+                name = f"confirm-{one.plan.topology.digest}-{one.seed}-{one.plan.steps}.safetensors"
+                keep = study.folder.path / "checkpoints" / name
+                job = study.job(one.plan, number=-1 - place, seed=one.seed)  # no trial has such a number
+                yield replace(job, test=True, keep=keep, keep_seconds=study.experiment.search.checkpoint_seconds)
+
+        for job, outcome in study.outcomes(jobs()):
+            one = pending[-1 - job.number]
             number = ledger.digests.get(one.plan.topology.digest)
-            at = "" if one.share is None else f" at {one.share:g} of the budget"
-            self.say(f"confirming {one.name} on seed {one.seed}{at}")
-            job = study.job(one.plan, number=NO_TRIAL if number is None else number, seed=one.seed)
-            study.executor.submit(replace(job, test=True))
-            while not isinstance(message := study.next_message(), Outcome):
-                pass
-            study.log_confirmed(one.plan, number=number, seed=one.seed, outcome=message, share=one.share)
+            study.log_confirmed(one.plan, number=number, seed=one.seed, outcome=outcome, share=one.share)
+            if job.keep is not None:
+                job.keep.unlink(missing_ok=True)
 
     def _open(self) -> None:
         """Log that the test split is opened, and for whom, before it is; once for the same list."""

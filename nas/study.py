@@ -6,7 +6,7 @@ one that was never interrupted.
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -130,6 +130,32 @@ class Study:
         """What the executor says next; the time it takes is the trials', not the driver's."""
         with self.timed("training"):
             return self.executor.next()
+
+    def outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
+        """Run jobs that are no trials, each with a number of its own, on all slots; the lost ones again."""
+        waiting, again = iter(jobs), list[Job]()
+        running: dict[int, Job] = {}
+        lost: Counter[int] = Counter()
+        while True:
+            while len(running) < self.executor.slots:
+                job = again.pop() if again else next(waiting, None)
+                if job is None:
+                    break
+                running[job.number] = job
+                self.executor.submit(job)
+            if not running:
+                return
+            message = self.next_message()
+            if isinstance(message, Report):
+                continue
+            job = running.pop(message.number)
+            if message.kind == "lost":
+                lost[job.number] += 1
+                if lost[job.number] <= self.experiment.search.retries:
+                    again.append(job)
+                    continue
+                message = replace(message, kind="failed", reason=_given_up(lost[job.number], message))
+            yield job, message
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -373,8 +399,7 @@ class Study:
         if outcome.kind == "lost":
             if self._lost(outcome):
                 return
-            died = f"its worker died {self.experiment.search.retries + 1} times: {outcome.reason}"
-            outcome = replace(outcome, kind="failed", reason=died)
+            outcome = replace(outcome, kind="failed", reason=_given_up(self.experiment.search.retries + 1, outcome))
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
@@ -427,3 +452,7 @@ class Study:
                 for path in (self.folder.path / name).glob(pattern):
                     if path not in kept:
                         path.unlink(missing_ok=True)
+
+
+def _given_up(times: int, outcome: Outcome) -> str:
+    return f"its worker died {times} times: {outcome.reason}"
