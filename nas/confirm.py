@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphs import Topology
 from nas.compare import seeds_for
 from nas.experiment import Confirm, Experiment
 from nas.files import replace_file
@@ -123,10 +124,10 @@ class _Todo:
         self.settings = settings
         self.lineup = lineup
         self.say = say
-        space = study.experiment.space
 
         def plan(trial: Trial) -> Priced:
-            return priced(study.experiment, space.topology(Point.from_dict(trial.point)))
+            assert trial.topology is not None, "what is on the front has a topology"
+            return priced(study.experiment, Topology.from_dict(dict(trial.topology)))
 
         self.ours = [(name_of(trial), plan(trial)) for trial in (lineup.winner, *lineup.others)]
         self.base: list[tuple[str, Priced]] = []

@@ -12,6 +12,7 @@ import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from nas.objectives import AUC_LOW
+from nas.options import Open
 from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
@@ -193,6 +194,7 @@ class Search(Strict):
     """How points are proposed; without ``halving`` every trial gets its full budget.
 
     ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from.
+    ``open`` lets other programs propose.
     """
 
     sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
@@ -201,6 +203,7 @@ class Search(Strict):
     halving: Halving | None = None
     baselines: bool = True
     random_share: float = Field(default=0.15, ge=0, le=1)
+    open: Open | None = None
 
 
 class Confirm(Strict):

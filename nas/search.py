@@ -17,6 +17,7 @@ from nas.errors import ExperimentError
 from nas.experiment import Experiment
 from nas.ledger import Ask
 from nas.lock import environment
+from nas.open_door import DoorKeeper
 from nas.pricing import Priced, priced
 from nas.progress import ProgressBoard
 from nas.records import Trial
@@ -149,7 +150,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 board.say(f"no baseline of {design.point.family}: {design.why}")
         for said in advice(experiment):
             board.say(said)
-        study.observers = (board, _Tracking(tracker, views, study))
+        study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
         try:
             study.run()
             confirm(study, board.say)
@@ -176,6 +177,15 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
     if views.winner is None:
         raise ExperimentError(_why_no_winner(study))
     return Done(views, study, tracker.command)
+
+
+def _door(study: Study, board: ProgressBoard) -> tuple[DoorKeeper, ...]:
+    """The keeper of the open door, its folder up to date, if the file opens one."""
+    if study.experiment.search.open is None:
+        return ()
+    keeper = DoorKeeper(study.experiment, study.folder.path, study.ledger, board.say)
+    keeper.start()
+    return (keeper,)
 
 
 def _why_no_winner(study: Study) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from graphs import TopologyError
+from graphs import Topology, TopologyError
 from nas.baselines import baselines
 from nas.executors import Executor
 from nas.experiment import Experiment
@@ -22,6 +22,8 @@ from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ask, Ledger
 from nas.objectives import values
 from nas.pricing import Priced, backbone_options, broken_limit, judged, priced
+from nas.proposal import Later, Proposal
+from nas.proposers import proposers_of
 from nas.records import CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
 from nas.rungs import Rungs
@@ -82,7 +84,9 @@ class Study:
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
         self.identified: dict[Point, str | None] = {}
+        self.proposers = proposers_of(experiment, folder.path)
         self.done = False  # whether nothing is left to propose
+        self.later: Later | None = None  # while a proposer is waited for
         self.rungs = Rungs(experiment.search.halving, self.ledger, lambda number: self._plan(number).steps)
         self.times: dict[str, float] = defaultdict(float)
 
@@ -101,7 +105,11 @@ class Study:
                     self.executor.submit(job)
                     running += 1
                 if not running:
-                    break
+                    if self.later is None:
+                        break
+                    with self.timed("waiting"):
+                        time.sleep(self.later.seconds)
+                    continue
                 message = self.next_message()
                 if isinstance(message, Report):
                     self._report(message)
@@ -150,21 +158,29 @@ class Study:
         most = math.inf if self.experiment.search.sampler == "exhaustive" else ASKS_PER_TRIAL * total
         while self.ledger.trained < total and len(self.ledger.asks) < most:
             proposal = self._proposal()
+            self.later = proposal if isinstance(proposal, Later) else None
+            if isinstance(proposal, Later):
+                return None
             if proposal is None:
                 self.done = True
                 return None
-            asked = self._ask(*proposal)
+            asked = self._ask(proposal)
             if asked is not None:
                 return self._job(asked)
         return None
 
-    def _proposal(self) -> tuple[Point, str] | None:
-        """The next point and its source; None where every point was proposed."""
+    def _proposal(self) -> Proposal | Later | None:
+        """The next proposal: baselines, proposers, the sampler; None where every point was proposed."""
         index = len(self.ledger.asks)
         if index < len(self.baselines):
-            return self.baselines[index], "baseline"
+            return Proposal(self.baselines[index], "baseline")
         with self.timed("proposing"):
-            return self.sampler.propose(index, self.ledger.history())
+            for proposer in self.proposers:
+                proposal = proposer.propose(self.ledger)
+                if proposal is not None:
+                    return proposal
+            found = self.sampler.propose(index, self.ledger.history())
+        return None if found is None else Proposal(*found)
 
     def _rank(self, found: Sequence[float]) -> tuple[float, ...]:
         """Objectives in their order as a vector to be minimised."""
@@ -178,12 +194,14 @@ class Study:
             self.identified[point] = None if plan is None else plan.topology.digest
         return self.identified[point]
 
-    def _ask(self, point: Point, source: str) -> int | None:
-        """Log a proposed point and its verdict; the trial's number if it is to be trained."""
+    def _ask(self, proposal: Proposal) -> int | None:
+        """Log a proposal and its verdict; the trial's number if it is to be trained."""
         index = len(self.ledger.asks)
         with self.timed("planning"):
-            fields, reason, plan = self._verdict(point)
-        self._log("ask", ask=index, source=source, point=point.to_dict(), seed=self.experiment.seed, **fields)
+            fields, reason, plan = self._verdict(proposal)
+        point = proposal.point.to_dict()
+        fields |= dict(proposal.extra)
+        self._log("ask", ask=index, source=proposal.source, point=point, seed=self.experiment.seed, **fields)
         ask = self.ledger.asks[-1]
         if plan is not None and ask.number is not None:
             self.priced[ask.number] = plan
@@ -193,13 +211,13 @@ class Study:
             self._finished(self.ledger.trials[ask.number])
         return ask.number if ask.verdict == "job" else None
 
-    def _verdict(self, point: Point) -> tuple[dict[str, Any], str | None, Priced | None]:
+    def _verdict(self, proposal: Proposal) -> tuple[dict[str, Any], str | None, Priced | None]:
         """The ask event's fields, why the point is not trained, and its plan if it is."""
         number = len(self.ledger.digests)
         fields: dict[str, Any] = {"verdict": "rejected", "number": number}
         fields |= {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
         try:
-            topology = self.experiment.space.topology(point)
+            topology = proposal.made(self.experiment.space)
         except TopologyError as error:
             # An illegal point has no program to take a digest of; its number stands in.
             return fields | {"digest": f"illegal:{number}", "reason": str(error)}, str(error), None
@@ -209,7 +227,7 @@ class Study:
             return fields, f"the same topology as trial {twin}", None
         try:
             plan = priced(self.experiment, topology)
-        except TrainerError as error:  # the budget is below one step
+        except (TopologyError, TrainerError) as error:  # not for this backbone, or the budget is below one step
             return fields | {"digest": topology.digest, "reason": str(error)}, str(error), None
         reason = broken_limit(self.experiment, plan.cost)
         fields = {
@@ -252,8 +270,8 @@ class Study:
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
         if number not in self.priced:
-            point = next(ask.point for ask in self.ledger.asks if ask.number == number)
-            self.priced[number] = priced(self.experiment, self.experiment.space.topology(point))
+            # From the log: what was proposed need not be a point of the space.
+            self.priced[number] = priced(self.experiment, Topology.from_dict(self.ledger.asked[number]["topology"]))
         return self.priced[number]
 
     def _job(self, number: int) -> Job:
