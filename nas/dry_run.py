@@ -9,6 +9,7 @@ from rich.table import Table
 from nas.advice import advice
 from nas.baselines import baselines
 from nas.experiment import Experiment
+from nas.gates import gated
 from nas.pricing import Priced
 from nas.search import too_small
 from nas.units import describe_point
@@ -40,6 +41,10 @@ def print_plan(experiment: Experiment, found: Sequence[Priced], console: Console
     console.print(
         f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all"
     )
+    if experiment.search.gates is not None:
+        plan = gated(experiment)
+        cost = plan.steps * plan.flops_per_step / 1e9
+        console.print(f"and {cost:,.1f} for a super-network of depth {plan.topology.depth}, read for its gates")
     warning = too_small(experiment)
     for said in (*advice(experiment), *([] if warning is None else [warning])):
         console.print(said, style="yellow", soft_wrap=True)

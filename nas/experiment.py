@@ -12,7 +12,7 @@ import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from nas.objectives import AUC_LOW
-from nas.options import Open
+from nas.options import Gates, Open
 from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
@@ -194,7 +194,7 @@ class Search(Strict):
     """How points are proposed; without ``halving`` every trial gets its full budget.
 
     ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from.
-    ``open`` lets other programs propose.
+    ``open`` lets other programs propose, ``gates`` a super-network.
     """
 
     sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
@@ -203,6 +203,7 @@ class Search(Strict):
     halving: Halving | None = None
     baselines: bool = True
     random_share: float = Field(default=0.15, ge=0, le=1)
+    gates: Gates | None = None
     open: Open | None = None
 
 
@@ -304,6 +305,15 @@ class Experiment(Strict):
         problem = unfit(self.search.sampler, self.space)
         if problem is not None:
             raise wrong(problem, at=("search", "sampler"))
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit_space(self) -> Self:
+        depth = None if self.search.gates is None else self.search.gates.depth
+        if depth is not None and depth not in (self.space.depth.every() or ()):
+            raise wrong(
+                f"{depth} is no depth of this space, which has {self.space.depth}", at=("search", "gates", "depth")
+            )
         return self
 
     @model_validator(mode="after")

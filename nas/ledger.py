@@ -38,6 +38,7 @@ class Ledger:
     promotions: dict[int, int] = field(default_factory=dict)  # how often a trial was promoted
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
+    gates: list[Event] = field(default_factory=list)  # of a super-network's training
     openings: list[Event] = field(default_factory=list)  # of the test split
     lost: float = 0.0  # training FLOPs that interruptions cost, as far as was reported
     start: Event | None = None
@@ -81,6 +82,8 @@ class Ledger:
                 self.confirmed[event["digest"], event["seed"]] = event
             case "curve":  # the baseline on a share of the budget
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
+            case "gates":
+                self.gates.append(event)
             case "open":
                 self.openings.append(event)
 

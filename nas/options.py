@@ -1,10 +1,13 @@
 """Sections of an experiment file that say what proposes beside the sampler."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from search_space.schema import Strict
 
 MOST_SECONDS = 86_400
+MOST_DEPTH = 1000
 
 
 class Open(Strict):
@@ -15,3 +18,20 @@ class Open(Strict):
 
     share: float = Field(default=0.5, gt=0, le=1)
     wait: float = Field(default=0.0, ge=0, le=MOST_SECONDS)
+
+
+class Gates(Strict):
+    """One training of a gated super-network, from whose gates ``topologies`` are read and entered as trials.
+
+    It costs ``budget`` times the budget of a trial. Every block and the output keep the ``fan_in`` edges of the
+    greatest gates, in the second topology one fewer, and so on; with ``chain`` the edge from the block just before is
+    always among them. ``depth`` is the space's greatest if left out; ``temperature`` is of softmax alone.
+    """
+
+    kind: Literal["softmax", "learned"] = "softmax"
+    depth: int | None = Field(default=None, ge=1, le=MOST_DEPTH)
+    budget: float = Field(default=1.0, gt=0, le=1000)
+    fan_in: int = Field(default=3, ge=1, le=MOST_DEPTH)
+    topologies: int = Field(default=1, ge=1, le=MOST_DEPTH)
+    chain: bool = True
+    temperature: float = Field(default=0.1, gt=0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.gates import GateReader
 from nas.open_door import OpenDoor
 from nas.proposal import Proposer
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 def proposers_of(experiment: "Experiment", folder: Path) -> tuple[Proposer, ...]:
     """The proposers in the order in which they are asked, after the baselines and before the sampler."""
     found: list[Proposer] = []
+    if experiment.search.gates is not None:
+        found.append(GateReader(experiment))
     if experiment.search.open is not None:
         found.append(OpenDoor(experiment, folder))
     return tuple(found)

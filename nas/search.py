@@ -15,6 +15,7 @@ from nas.advice import advice
 from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
+from nas.gates import train_gates
 from nas.ledger import Ask
 from nas.lock import environment
 from nas.open_door import DoorKeeper
@@ -152,6 +153,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
             board.say(said)
         study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
         try:
+            train_gates(study, board.say)
             study.run()
             confirm(study, board.say)
         except BaseException:

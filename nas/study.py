@@ -246,6 +246,10 @@ class Study:
         """Log that the test split is opened, and for whom."""
         self._log("open", **fields)
 
+    def log_gates(self, **fields: Any) -> None:
+        """Log what a super-network does; see ``nas.gates``."""
+        self._log("gates", **fields)
+
     def log_confirmed(
         self, plan: Priced, *, number: int | None, seed: int, outcome: Outcome, share: float | None = None
     ) -> None:
