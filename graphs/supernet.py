@@ -8,7 +8,7 @@ from graphs.dag import dag
 from graphs.errors import TopologyError
 from graphs.families.arguments import choice, whole
 from graphs.topology import Topology
-from graphs.weights import Matrix, Number, Parameter, Softmax, Weight, evaluate
+from graphs.weights import Matrix, Parameter, Softmax, Weight, evaluate
 from graphs.weights.leaves import checked_positive
 
 Kind = Literal["softmax", "learned"]
@@ -49,7 +49,7 @@ def gates_of(topology: Topology, values: Mapping[str, Matrix]) -> Gates:
     return ((1.0,), *rows)
 
 
-def discretised(gates: Sequence[Sequence[Number]], fan_in: int, *, chain: bool = True) -> Topology:
+def discretised(gates: Sequence[Sequence[float]], fan_in: int, *, chain: bool = True) -> Topology:
     """Each reader's ``fan_in`` edges of the greatest gates by magnitude, with weight one; ties go to the later output.
 
     With ``chain`` the edge from the output just before is always one of them, so that no block is left out.
