@@ -193,8 +193,10 @@ class Halving(Strict):
 class Search(Strict):
     """How points are proposed; without ``halving`` every trial gets its full budget.
 
-    ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from.
-    ``open`` lets other programs propose, ``gates`` a super-network.
+    ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from. A trial
+    whose worker dies is run again up to ``retries`` times. A trial under way writes a checkpoint every
+    ``checkpoint_seconds`` seconds, from which it goes on after a crash. ``open`` lets other programs propose,
+    ``gates`` a super-network.
     """
 
     sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
@@ -205,6 +207,8 @@ class Search(Strict):
     random_share: float = Field(default=0.15, ge=0, le=1)
     gates: Gates | None = None
     open: Open | None = None
+    retries: int = Field(default=3, ge=0, le=100)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
 
 
 class Confirm(Strict):

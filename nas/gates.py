@@ -76,18 +76,27 @@ def train_gates(study: "Study", say: Any) -> None:
     plan = gated(study.experiment)
     path = study.folder.weights / WEIGHTS
     say(f"training a super-network of depth {plan.topology.depth} for its gates: {plan.steps:,} steps")
+    try:
+        outcome = _train(study, plan, path)
+        for _ in range(study.experiment.search.retries):
+            if outcome.kind == "lost":  # with its worker, which says nothing of the network
+                outcome = _train(study, plan, path)
+        _end(study, plan, outcome, path, say)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _train(study: "Study", plan: Priced, path: "Path") -> Outcome:
+    """One attempt, from the start."""
     study.log_gates(state="begin", digest=plan.topology.digest, depth=plan.topology.depth, spent_flops=0.0)
     reports = {max(1, round(plan.steps * part / REPORTS)) for part in range(1, REPORTS + 1)}
     job = study.job(plan, number=NO_TRIAL, seed=study.experiment.seed)
     study.executor.submit(replace(job, report_at=tuple(sorted(reports)), weights=path))
-    try:
-        while isinstance(message := study.next_message(), Report):
-            interrupts.check()
-            spent = message.step * plan.flops_per_step
-            study.log_gates(state="report", spent_flops=spent, accuracy=message.accuracy, loss=message.loss)
-        _end(study, plan, message, path, say)
-    finally:
-        path.unlink(missing_ok=True)
+    while isinstance(message := study.next_message(), Report):
+        interrupts.check()
+        spent = message.step * plan.flops_per_step
+        study.log_gates(state="report", spent_flops=spent, accuracy=message.accuracy, loss=message.loss)
+    return message
 
 
 def _end(study: "Study", plan: Priced, outcome: Outcome, path: "Path", say: Any) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from graphs import Topology, TopologyError
+from graphs import Topology
 from nas.baselines import baselines
 from nas.executors import Executor
 from nas.experiment import Experiment
@@ -21,16 +21,16 @@ from nas.front import pareto, signed
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ask, Ledger
 from nas.objectives import values
-from nas.pricing import Priced, backbone_options, broken_limit, judged, priced
+from nas.pricing import Priced, backbone_options, judged, priced
 from nas.proposal import Later, Proposal
 from nas.proposers import proposers_of
 from nas.records import CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
+from nas.verdict import verdict
 from search_space.space import Point
 from trainers.catalogue import describe
-from trainers.errors import TrainerError
 from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
@@ -85,6 +85,7 @@ class Study:
         self.priced: dict[int, Priced] = {}
         self.identified: dict[Point, str | None] = {}
         self.proposers = proposers_of(experiment, folder.path)
+        self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.later: Later | None = None  # while a proposer is waited for
         self.rungs = Rungs(experiment.search.halving, self.ledger, lambda number: self._plan(number).steps)
@@ -94,30 +95,26 @@ class Study:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
         ended = self.ledger.ended
         self._restore_rungs()
-        self._keep_front_weights()  # the crash may have come between a result and this
+        self._tidy()  # the crash may have come between a result and this
         for number in sorted(self.ledger.curves):  # cut off in the middle: it is trained from the start
             self._log("restart", number=number)
-        queue = [self._job(number) for number in sorted(self.ledger.open)]
+        self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
-        try:
-            while True:
-                while running < self.executor.slots and (job := self._next_job(queue)) is not None:
-                    self.executor.submit(job)
-                    running += 1
-                if not running:
-                    if self.later is None:
-                        break
-                    with self.timed("waiting"):
-                        time.sleep(self.later.seconds)
-                    continue
-                message = self.next_message()
-                if isinstance(message, Report):
-                    self._report(message)
-                else:
-                    running -= 1
-                    self._outcome(message)
-        finally:
-            self.executor.close()
+        while True:
+            while running < self.executor.slots and (job := self._next_job()) is not None:
+                self.executor.submit(job)
+                running += 1
+            if not running and self.later is None:
+                break
+            if not running:
+                self._wait()
+                continue
+            message = self.next_message()
+            if isinstance(message, Report):
+                self._report(message)
+            else:
+                running -= 1
+                self._outcome(message)
         if not ended:
             for number in sorted(self.rungs.waiting):
                 self._tell(self.ledger.trials[number])
@@ -140,14 +137,21 @@ class Study:
         finally:
             self.times[what] += time.perf_counter() - started
 
+    def _wait(self) -> None:
+        """Nothing runs, and a proposer is waited for."""
+        assert self.later is not None, "nobody is waited for"
+        with self.timed("waiting"):
+            time.sleep(self.later.seconds)
+
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
             self.ledger.apply(self.folder.log.append(event, **fields))
 
-    def _next_job(self, queue: list[Job]) -> Job | None:
-        """A job left over from an interrupted run, of a promoted trial, or of the next point; None at the end."""
-        if queue:
-            return queue.pop(0)
+    def _next_job(self) -> Job | None:
+        """A job to be run again, of a promoted trial, or of the next point; None where there is none for now."""
+        self.later = None
+        if self.queue:
+            return self.queue.pop(0)
         promotion = self.rungs.promotion()
         if promotion is not None:
             number, rung = promotion
@@ -158,11 +162,8 @@ class Study:
         most = math.inf if self.experiment.search.sampler == "exhaustive" else ASKS_PER_TRIAL * total
         while self.ledger.trained < total and len(self.ledger.asks) < most:
             proposal = self._proposal()
-            self.later = proposal if isinstance(proposal, Later) else None
-            if isinstance(proposal, Later):
-                return None
-            if proposal is None:
-                self.done = True
+            if proposal is None or isinstance(proposal, Later):
+                self.later, self.done = proposal, proposal is None
                 return None
             asked = self._ask(proposal)
             if asked is not None:
@@ -198,7 +199,7 @@ class Study:
         """Log a proposal and its verdict; the trial's number if it is to be trained."""
         index = len(self.ledger.asks)
         with self.timed("planning"):
-            fields, reason, plan = self._verdict(proposal)
+            fields, reason, plan = verdict(self.experiment, self.ledger, proposal)
         point = proposal.point.to_dict()
         fields |= dict(proposal.extra)
         self._log("ask", ask=index, source=proposal.source, point=point, seed=self.experiment.seed, **fields)
@@ -210,37 +211,6 @@ class Study:
         if ask.verdict == "rejected" and ask.number is not None:
             self._finished(self.ledger.trials[ask.number])
         return ask.number if ask.verdict == "job" else None
-
-    def _verdict(self, proposal: Proposal) -> tuple[dict[str, Any], str | None, Priced | None]:
-        """The ask event's fields, why the point is not trained, and its plan if it is."""
-        number = len(self.ledger.digests)
-        fields: dict[str, Any] = {"verdict": "rejected", "number": number}
-        fields |= {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
-        try:
-            topology = proposal.made(self.experiment.space)
-        except TopologyError as error:
-            # An illegal point has no program to take a digest of; its number stands in.
-            return fields | {"digest": f"illegal:{number}", "reason": str(error)}, str(error), None
-        twin = self.ledger.digests.get(topology.digest)
-        if twin is not None:
-            fields = {"verdict": "duplicate", "digest": topology.digest, "number": None, "twin": twin}
-            return fields, f"the same topology as trial {twin}", None
-        try:
-            plan = priced(self.experiment, topology)
-        except (TopologyError, TrainerError) as error:  # not for this backbone, or the budget is below one step
-            return fields | {"digest": topology.digest, "reason": str(error)}, str(error), None
-        reason = broken_limit(self.experiment, plan.cost)
-        fields = {
-            "verdict": "job" if reason is None else "rejected",
-            "digest": topology.digest,
-            "number": number,
-            "flops": float(plan.cost.flops),
-            "parameters": plan.cost.parameters,
-            "traffic": float(plan.cost.traffic),
-            "budget_flops": self.experiment.train.budget_gflops * 1e9,
-            "topology": topology.to_dict(),
-        }
-        return fields | ({} if reason is None else {"reason": reason}), reason, plan
 
     def log_opening(self, **fields: Any) -> None:
         """Log that the test split is opened, and for whom."""
@@ -274,8 +244,8 @@ class Study:
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
         if number not in self.priced:
-            # From the log: what was proposed need not be a point of the space.
-            self.priced[number] = priced(self.experiment, Topology.from_dict(self.ledger.asked[number]["topology"]))
+            topology = Topology.from_dict(dict(self.ledger.asked[number]["topology"]))
+            self.priced[number] = priced(self.experiment, topology)
         return self.priced[number]
 
     def _job(self, number: int) -> Job:
@@ -289,6 +259,9 @@ class Study:
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
                 weights=self.folder.weight_file(number),
+                keep=self.folder.checkpoint_file(number),
+                keep_seconds=self.experiment.search.checkpoint_seconds,
+                waits=self.rungs.promotes,
                 metadata={"digest": digest, "number": str(number), "seed": str(self.experiment.seed)},
             )
 
@@ -326,7 +299,8 @@ class Study:
         point = CurvePoint(
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
-        self._log("report", number=report.number, point=asdict(point))
+        kept = {"kept": True} if report.kept else {}
+        self._log("report", number=report.number, point=asdict(point), **kept)
         self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
             observer.reported(report, plan.steps)
@@ -351,7 +325,21 @@ class Study:
             for point in trial.curve:
                 self._enter_rung(trial.number, point, trial.curve)
 
+    def _lost(self, outcome: Outcome) -> bool:
+        """Whether a trial whose worker died is to be run again: it says nothing of the topology, up to a point."""
+        number, retries = outcome.number, self.experiment.search.retries
+        if self.ledger.losses.get(number, 0) >= retries:
+            return False
+        self._log("restart", number=number, reason=outcome.reason or "its worker died")
+        self.queue.append(self._job(number))
+        return True
+
     def _outcome(self, outcome: Outcome) -> None:
+        if outcome.kind == "lost":
+            if self._lost(outcome):
+                return
+            died = f"its worker died {self.experiment.search.retries + 1} times: {outcome.reason}"
+            outcome = replace(outcome, kind="failed", reason=died)
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
@@ -369,7 +357,7 @@ class Study:
             "result",
             number=number,
             status=status.value,
-            # A promoted trial is trained from its start once more, and pays for it.
+            # A promoted trial that found no checkpoint was trained from its start once more, and pays for it.
             spent_flops=self.ledger.spent.get(number, 0) + outcome.step * plan.flops_per_step,
             objectives=objectives,
             accuracy=outcome.accuracy,
@@ -381,12 +369,24 @@ class Study:
 
     def _finished(self, trial: Trial) -> None:
         self._keep_front_weights()
+        if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
+            self.folder.checkpoint_file(trial.number).unlink(missing_ok=True)
         if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
             self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:
         for observer in self.observers:
             observer.finished(trial)
+
+    def _tidy(self) -> None:
+        """Drop what a driver that died left behind: files of trials that are over, and halves of files."""
+        self._keep_front_weights()
+        going_on = {self.folder.checkpoint_file(number) for number in {*self.ledger.open, *self.rungs.waiting}}
+        for path in (self.folder.path / "checkpoints").glob("*"):
+            if path not in going_on:
+                path.unlink()
+        for path in self.folder.weights.glob(".*"):
+            path.unlink()
 
     def _keep_front_weights(self) -> None:
         """Weights are kept for the front only: what is dominated is never handed to anybody."""

@@ -9,6 +9,7 @@ from graphs.supernet import discretised, supernet
 from nas.errors import ExperimentError
 from nas.executors.serial import SerialExecutor
 from nas.gates import SOURCE, GateReader, done, gated, spent_on_gates, train_gates
+from nas.jobs import Outcome, Report
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.run_folder import RunFolder
@@ -137,6 +138,24 @@ def test_it_is_trained_once_and_resumed_to_the_same_search(experiment, search, t
         ]
         assert again.ledger.ordered() == whole.ledger.ordered()
         assert Ledger.replay(json.loads(line) for line in log.read_text().splitlines()) == again.ledger
+
+
+def test_a_lost_worker_is_no_verdict_on_it(experiment, search, trainer):
+    tries = []
+
+    def unlucky(job):
+        if job.number == -1 and len(tries) < 2:
+            tries.append(job)
+            yield Report(-1, 3, 1.0, 0.5, 1.0, asks=False)
+            return Outcome(-1, "lost", 0, 0.0, reason="its worker died")
+        return (yield from trainer(job))
+
+    study = search(experiment, unlucky)
+    ended = done(study.ledger.gates)
+    assert ended is not None
+    assert ended["status"] == "COMPLETE"
+    plan = gated(experiment)
+    assert spent_on_gates(study.ledger.gates) == (plan.steps * plan.flops_per_step, 2 * 3 * plan.flops_per_step)
 
 
 @pytest.mark.parametrize("end", ["diverged", "failed"])
