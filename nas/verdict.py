@@ -13,7 +13,7 @@ from trainers.errors import TrainerError
 def verdict(
     experiment: Experiment, ledger: Ledger, proposal: Proposal
 ) -> tuple[dict[str, Any], str | None, Priced | None]:
-    """The ask event's fields, why the proposal is not trained, and its plan if it is."""
+    """The ask event's fields, why the proposal is not trained, and its plan as far as there is one."""
     number = len(ledger.digests)
     fields: dict[str, Any] = {"verdict": "rejected", "number": number}
     fields |= {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
