@@ -20,7 +20,7 @@ from nas.front import pareto
 from nas.jobs import Outcome
 from nas.ledger import Ledger
 from nas.pricing import Priced, judged, priced
-from nas.records import Trial
+from nas.records import STATUS, Status, Trial
 from search_space.space import Point
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
@@ -168,7 +168,7 @@ class _Todo:
             study.executor.submit(replace(job, test=True))
             while not isinstance(message := study.next_message(), Outcome):
                 pass
-            study.log_confirmed(one.plan, number=number, seed=one.seed, outcome=message, share=one.share)
+            study.log("confirm" if one.share is None else "curve", **_fields(one, number, message))
 
     def _open(self) -> None:
         """Log that the test split is opened, and for whom, before it is; once for the same list."""
@@ -177,7 +177,7 @@ class _Todo:
         if not any(all(event.get(name) == value for name, value in wanted.items()) for event in opened):
             if self.lineup.problem is not None:
                 self.say(f"confirming {self.lineup} without a baseline: {self.lineup.problem}")
-            self.study.log_opening(opening=len(opened) + 1, front=self.lineup.front, **wanted)
+            self.study.log("open", opening=len(opened) + 1, front=self.lineup.front, **wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +191,26 @@ class _Training:
     def key(self) -> tuple[object, ...]:
         digest = self.plan.topology.digest
         return (digest, self.seed) if self.share is None else (digest, self.seed, self.share)
+
+
+def _fields(one: _Training, number: int | None, outcome: Outcome) -> dict[str, Any]:
+    """What the log is told of a training of a topology, that of trial ``number`` if it was one."""
+    topology = one.plan.topology
+    return {
+        **({} if one.share is None else {"share": one.share}),
+        "trial": number,
+        "family": topology.family,
+        "depth": topology.depth,
+        "digest": topology.digest,
+        "seed": one.seed,
+        "status": STATUS.get(outcome.kind, Status.FAILED).value,
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "test_accuracy": outcome.test_accuracy,
+        "test_loss": outcome.test_loss,
+        "spent_flops": outcome.step * one.plan.flops_per_step,
+        "seconds": outcome.seconds,
+    }
 
 
 def at_share(experiment: Experiment, plan: Priced, share: float) -> Priced | None:

@@ -10,7 +10,7 @@ from nas.advice import advice
 from nas.baselines import baselines
 from nas.experiment import Experiment
 from nas.gates import gated
-from nas.pricing import Priced
+from nas.pricing import Priced, counted
 from nas.search import too_small
 from nas.units import describe_point
 
@@ -29,9 +29,11 @@ def print_plan(experiment: Experiment, found: Sequence[Priced], console: Console
     costs = Table(title=f"\ncosts of {len(found)} points at the corners and at random", box=None)
     for name in ("", "least", "greatest", "limit"):
         costs.add_column(name, justify="left" if not name else "right")
-    for metric in ("flops", "parameters", "traffic"):
-        values = [getattr(item.cost, metric) for item in found]
-        limit = experiment.limits.get(metric)
+    limits = {str(name): limit for name, limit in experiment.limits.items()}
+    known = [counted(item.cost, item.peak_bytes) for item in found]
+    for metric in known[0]:
+        values = [one[metric] for one in known]
+        limit = limits.get(metric)
         costs.add_row(metric, f"{min(values):,.0f}", f"{max(values):,.0f}", "–" if limit is None else f"{limit:,.0f}")
     steps = [item.steps for item in found]
     costs.add_row("training steps", f"{min(steps):,}", f"{max(steps):,}", "")

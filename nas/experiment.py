@@ -12,7 +12,7 @@ import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from nas.objectives import AUC_LOW
-from nas.options import Gates, Open
+from nas.options import Gates, Latency, Open
 from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
@@ -28,13 +28,15 @@ Metric = Literal[
     "flops",
     "parameters",
     "traffic",
+    "memory",
+    "latency",
     "seconds",
     "accuracy_per_gflop",
     "mnas",
     "auc_log_compute",
     "compute_to_target",
 ]
-Limited = Literal["flops", "parameters", "traffic"]
+Limited = Literal["flops", "parameters", "traffic", "memory", "latency"]
 
 # Which way each metric is better. The other way round is a slip of the pen: the best model would be the worst.
 GOALS: Mapping[Metric, Goal] = {
@@ -43,6 +45,8 @@ GOALS: Mapping[Metric, Goal] = {
     "flops": "minimize",
     "parameters": "minimize",
     "traffic": "minimize",
+    "memory": "minimize",
+    "latency": "minimize",
     "seconds": "minimize",
     "accuracy_per_gflop": "maximize",
     "mnas": "maximize",
@@ -253,6 +257,7 @@ class Experiment(Strict):
     train: Train = Field(examples=["{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}"])
     search: Search = Search()
     confirm: Confirm | None = None
+    latency: Latency = Latency()
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:

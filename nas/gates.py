@@ -16,7 +16,7 @@ from nas.events import Event
 from nas.jobs import Outcome, Report
 from nas.pricing import Priced, priced
 from nas.proposal import Proposal, from_outside
-from nas.records import Status
+from nas.records import STATUS, Status
 from trainers.errors import TrainerError
 
 if TYPE_CHECKING:
@@ -88,24 +88,25 @@ def train_gates(study: "Study", say: Any) -> None:
 
 def _train(study: "Study", plan: Priced, path: "Path") -> Outcome:
     """One attempt, from the start."""
-    study.log_gates(state="begin", digest=plan.topology.digest, depth=plan.topology.depth, spent_flops=0.0)
+    study.log("gates", state="begin", digest=plan.topology.digest, depth=plan.topology.depth, spent_flops=0.0)
     reports = {max(1, round(plan.steps * part / REPORTS)) for part in range(1, REPORTS + 1)}
     job = study.job(plan, number=NO_TRIAL, seed=study.experiment.seed)
     study.executor.submit(replace(job, report_at=tuple(sorted(reports)), weights=path))
     while isinstance(message := study.next_message(), Report):
         interrupts.check()
         spent = message.step * plan.flops_per_step
-        study.log_gates(state="report", spent_flops=spent, accuracy=message.accuracy, loss=message.loss)
+        study.log("gates", state="report", spent_flops=spent, accuracy=message.accuracy, loss=message.loss)
     return message
 
 
 def _end(study: "Study", plan: Priced, outcome: Outcome, path: "Path", say: Any) -> None:
     complete = outcome.kind == "complete"
-    status = Status.COMPLETE if complete else Status.DIVERGED if outcome.kind == "diverged" else Status.FAILED
+    status = STATUS.get(outcome.kind, Status.FAILED)
     gates = _read(plan, path) if complete else None
     if gates is None:
         say(f"the super-network gave no gates ({outcome.reason}): the search goes on without")
-    study.log_gates(
+    study.log(
+        "gates",
         state="end",
         status=status.value,
         digest=plan.topology.digest,

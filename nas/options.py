@@ -8,6 +8,7 @@ from search_space.schema import Strict
 
 MOST_SECONDS = 86_400
 MOST_DEPTH = 1000
+MOST_SAMPLES = 65_536
 
 
 class Open(Strict):
@@ -35,3 +36,10 @@ class Gates(Strict):
     topologies: int = Field(default=1, ge=1, le=MOST_DEPTH)
     chain: bool = True
     temperature: float = Field(default=0.1, gt=0)
+
+
+class Latency(Strict):
+    """How a topology's inference is timed before it is trained: ``runs`` passes over ``batch`` samples."""
+
+    batch: int = Field(default=1, ge=1, le=MOST_SAMPLES)
+    runs: int = Field(default=15, ge=1, le=10_000)

@@ -19,7 +19,7 @@ from nas.gates import train_gates
 from nas.ledger import Ask
 from nas.lock import environment
 from nas.open_door import DoorKeeper
-from nas.pricing import Priced, priced
+from nas.pricing import Priced, counted, priced
 from nas.progress import ProgressBoard
 from nas.records import Trial
 from nas.run_folder import RunFolder
@@ -82,7 +82,7 @@ def check_reachable(experiment: Experiment) -> list[Priced]:
     if not found:
         raise ExperimentError(f"no point of the space can be trained: {refused}")
     for metric, limit in experiment.limits.items():
-        least = min(getattr(item.cost, metric) for item in found)
+        least = min(counted(item.cost, item.peak_bytes).get(metric, 0.0) for item in found)
         if least > limit:
             raise ExperimentError(
                 f"limits.{metric}: {limit:,.0f} is below every point tried; the least of {len(found)} has {least:,.0f}"

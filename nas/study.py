@@ -21,13 +21,14 @@ from nas.front import pareto, signed
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ask, Ledger
 from nas.objectives import values
-from nas.pricing import Priced, backbone_options, judged, priced
+from nas.pricing import Priced, backbone_options, counted, judged, priced
 from nas.proposal import Later, Proposal
 from nas.proposers import proposers_of
-from nas.records import CurvePoint, Status, Trial
+from nas.records import STATUS, CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
+from nas.timing import measured, timing
 from nas.verdict import verdict
 from search_space.space import Point
 from trainers.catalogue import describe
@@ -35,13 +36,6 @@ from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
-
-STATUS = {
-    "complete": Status.COMPLETE,
-    "stopped": Status.PRUNED,
-    "diverged": Status.DIVERGED,
-    "failed": Status.FAILED,
-}
 
 
 class Observer(Protocol):
@@ -212,34 +206,9 @@ class Study:
             self._finished(self.ledger.trials[ask.number])
         return ask.number if ask.verdict == "job" else None
 
-    def log_opening(self, **fields: Any) -> None:
-        """Log that the test split is opened, and for whom."""
-        self._log("open", **fields)
-
-    def log_gates(self, **fields: Any) -> None:
-        """Log what a super-network does; see ``nas.gates``."""
-        self._log("gates", **fields)
-
-    def log_confirmed(
-        self, plan: Priced, *, number: int | None, seed: int, outcome: Outcome, share: float | None = None
-    ) -> None:
-        """Log how a topology, that of trial ``number`` if it was one, did on a fresh seed and a share of the budget."""
-        self._log(
-            "confirm" if share is None else "curve",
-            **({} if share is None else {"share": share}),
-            trial=number,
-            family=plan.topology.family,
-            depth=plan.topology.depth,
-            digest=plan.topology.digest,
-            seed=seed,
-            status=STATUS[outcome.kind].value,
-            accuracy=outcome.accuracy,
-            loss=outcome.loss,
-            test_accuracy=outcome.test_accuracy,
-            test_loss=outcome.test_loss,
-            spent_flops=outcome.step * plan.flops_per_step,
-            seconds=outcome.seconds,
-        )
+    def log(self, event: str, **fields: Any) -> None:
+        """Log what happened beside the trials: a confirmation, a super-network, warm history."""
+        self._log(event, **fields)
 
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
@@ -258,6 +227,7 @@ class Study:
                 self.job(self._plan(number), number=number, seed=self.experiment.seed),
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
+                latency=timing(self.experiment, self._plan(number), self.ledger),
                 weights=self.folder.weight_file(number),
                 keep=self.folder.checkpoint_file(number),
                 keep_seconds=self.experiment.search.checkpoint_seconds,
@@ -283,9 +253,10 @@ class Study:
     def _objectives(
         self, number: int, accuracy: float, loss: float, seconds: float, curve: Iterable[CurvePoint]
     ) -> dict[str, float]:
+        plan = self._plan(number)
         return values(
             self.experiment.objectives,
-            self._plan(number).cost,
+            counted(plan.cost, plan.peak_bytes) | {"latency": self.ledger.latencies.get(plan.topology.digest, 0.0)},
             accuracy=accuracy,
             loss=loss,
             seconds=seconds,
@@ -299,7 +270,7 @@ class Study:
         point = CurvePoint(
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
-        kept = {"kept": True} if report.kept else {}
+        kept = ({"kept": True} if report.kept else {}) | measured(report, plan, self.ledger)
         self._log("report", number=report.number, point=asdict(point), **kept)
         self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
@@ -343,6 +314,7 @@ class Study:
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
+        timed = measured(outcome, plan, self.ledger)
         objectives = {}
         if status in (Status.COMPLETE, Status.PRUNED) and outcome.accuracy is not None and outcome.loss is not None:
             curve = self.ledger.curves[number].values()
@@ -364,6 +336,7 @@ class Study:
             loss=outcome.loss,
             seconds=outcome.seconds,
             reason=reason,
+            **timed,
         )
         self._finished(self.ledger.trials[number])
 

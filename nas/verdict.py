@@ -30,7 +30,7 @@ def verdict(
         plan = priced(experiment, topology)
     except (TopologyError, TrainerError) as error:  # not for this backbone, or the budget is below one step
         return fields | {"digest": topology.digest, "reason": str(error)}, str(error), None
-    reason = broken_limit(experiment, plan.cost)
+    reason = broken_limit(experiment, plan.cost, plan.peak_bytes)
     fields = {
         "verdict": "job" if reason is None else "rejected",
         "digest": topology.digest,
