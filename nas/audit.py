@@ -123,7 +123,10 @@ def _at(experiment: Experiment, trial: Trial, share: float, classes: int) -> dic
     near: CurvePoint | None = min(trial.curve, key=lambda point: abs(point.flops - wanted), default=None)
     if near is None or near.accuracy is None or near.loss is None or abs(near.flops - wanted) > TOLERANCE * wanted:
         return None
-    costs = {"flops": trial.flops, "parameters": trial.parameters, "traffic": trial.traffic}
+    # Memory and latency, which a trial has only where they are objectives, do not change with training either.
+    costs = {**trial.objectives, "flops": trial.flops, "parameters": trial.parameters, "traffic": trial.traffic}
+    for metric in GROWING:
+        costs.pop(metric, None)
     return values(
         experiment.objectives,
         costs,

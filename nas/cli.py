@@ -316,6 +316,32 @@ def audit(run: RunDir, as_json: AsJson = False) -> None:
         typer.echo(line)
 
 
+@app.command("propose")
+def propose_command(
+    run: RunDir,
+    topology: Annotated[Path, typer.Argument(metavar="TOPOLOGY.yaml", help="A topology, edges, or a point.")],
+    wait: Annotated[bool, typer.Option(help="Wait until the search has tried it, and print the result.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up waiting after so many seconds.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Propose a topology to a search whose file has search.open, running or yet to be continued.
+
+    DIR/proposals/README.md says what a file may hold; other programs may write it there themselves.
+
+    Example: wireloom propose runs/digits mine.yaml --wait --json
+    """
+    from nas import propose
+
+    proposed = propose.propose(run, topology)
+    found = propose.wait(run, proposed, seconds=timeout) if wait else None
+    if as_json:
+        _print_json(found or {"name": proposed.name, "proposal": str(proposed.file), "result": str(proposed.result)})
+    elif found is None:
+        typer.echo(f"proposed as {proposed.name}; what becomes of it will be in {proposed.result}")
+    else:
+        typer.echo(propose.sentence(found))
+
+
 def _print_json(data: Any) -> None:
     typer.echo(json.dumps(data, indent=1))
 

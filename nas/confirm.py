@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graphs import Topology
 from nas.compare import seeds_for
 from nas.experiment import Confirm, Experiment
 from nas.files import replace_file
 from nas.front import pareto
-from nas.jobs import Job
+from nas.jobs import NO_TRIAL, Job, Outcome
 from nas.ledger import Ledger
 from nas.pricing import Priced, judged, priced
-from nas.records import Trial
+from nas.records import STATUS, Status, Trial
 from search_space.space import Point
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
@@ -122,10 +123,10 @@ class _Todo:
         self.settings = settings
         self.lineup = lineup
         self.say = say
-        space = study.experiment.space
 
         def plan(trial: Trial) -> Priced:
-            return priced(study.experiment, space.topology(Point.from_dict(trial.point)))
+            assert trial.topology is not None, "what is on the front has a topology"
+            return priced(study.experiment, Topology.from_dict(dict(trial.topology)))
 
         self.ours = [(name_of(trial), plan(trial)) for trial in (lineup.winner, *lineup.others)]
         self.base: list[tuple[str, Priced]] = []
@@ -165,13 +166,13 @@ class _Todo:
                 self.say(f"confirming {one.name} on seed {one.seed}{at}")
                 name = f"confirm-{one.plan.topology.digest}-{one.seed}-{one.plan.steps}.safetensors"
                 keep = study.folder.path / "checkpoints" / name
-                job = study.job(one.plan, number=-1 - place, seed=one.seed)  # no trial has such a number
+                job = study.job(one.plan, number=NO_TRIAL - place, seed=one.seed)
                 yield replace(job, test=True, keep=keep, keep_seconds=study.experiment.search.checkpoint_seconds)
 
         for job, outcome in study.outcomes(jobs()):
-            one = pending[-1 - job.number]
+            one = pending[NO_TRIAL - job.number]
             number = ledger.digests.get(one.plan.topology.digest)
-            study.log_confirmed(one.plan, number=number, seed=one.seed, outcome=outcome, share=one.share)
+            study.log("confirm" if one.share is None else "curve", **_fields(one, number, outcome))
             if job.keep is not None:
                 job.keep.unlink(missing_ok=True)
 
@@ -182,7 +183,7 @@ class _Todo:
         if not any(all(event.get(name) == value for name, value in wanted.items()) for event in opened):
             if self.lineup.problem is not None:
                 self.say(f"confirming {self.lineup} without a baseline: {self.lineup.problem}")
-            self.study.log_opening(opening=len(opened) + 1, front=self.lineup.front, **wanted)
+            self.study.log("open", opening=len(opened) + 1, front=self.lineup.front, **wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,26 @@ class _Training:
     def key(self) -> tuple[object, ...]:
         digest = self.plan.topology.digest
         return (digest, self.seed) if self.share is None else (digest, self.seed, self.share)
+
+
+def _fields(one: _Training, number: int | None, outcome: Outcome) -> dict[str, Any]:
+    """What the log is told of a training of a topology, that of trial ``number`` if it was one."""
+    topology = one.plan.topology
+    return {
+        **({} if one.share is None else {"share": one.share}),
+        "trial": number,
+        "family": topology.family,
+        "depth": topology.depth,
+        "digest": topology.digest,
+        "seed": one.seed,
+        "status": STATUS.get(outcome.kind, Status.FAILED).value,
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "test_accuracy": outcome.test_accuracy,
+        "test_loss": outcome.test_loss,
+        "spent_flops": outcome.step * one.plan.flops_per_step,
+        "seconds": outcome.seconds,
+    }
 
 
 def at_share(experiment: Experiment, plan: Priced, share: float) -> Priced | None:

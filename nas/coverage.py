@@ -75,9 +75,11 @@ class Coverage:
 
 def coverage(space: Space, ledger: Ledger) -> Coverage:
     """Count the proposals of a log against its space. Rejected and repeated ones are proposals too."""
-    asked = [ask for ask in ledger.asks if ask.source != "baseline"]
-    trained = [ask for ask in ledger.asks if ask.verdict == "job"]
     names = [family.name for family in space.families]
+    # What came from outside the space covers none of it.
+    inside = [ask for ask in ledger.asks if ask.source == "baseline" or ask.point.family in names]
+    asked = [ask for ask in inside if ask.source != "baseline"]
+    trained = [ask for ask in inside if ask.verdict == "job"]
     marginals = list(_counted("family", [(name, name) for name in names], 1 / len(names), asked, trained))
     marginals += _parameter("depth", space.depth, asked, trained)
     for family in space.families:

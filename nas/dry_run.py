@@ -9,7 +9,8 @@ from rich.table import Table
 from nas.advice import advice
 from nas.baselines import baselines
 from nas.experiment import Experiment
-from nas.pricing import Priced
+from nas.gates import gated
+from nas.pricing import Priced, counted
 from nas.search import too_small
 from nas.units import describe_point
 
@@ -28,9 +29,11 @@ def print_plan(experiment: Experiment, found: Sequence[Priced], console: Console
     costs = Table(title=f"\ncosts of {len(found)} points at the corners and at random", box=None)
     for name in ("", "least", "greatest", "limit"):
         costs.add_column(name, justify="left" if not name else "right")
-    for metric in ("flops", "parameters", "traffic"):
-        values = [getattr(item.cost, metric) for item in found]
-        limit = experiment.limits.get(metric)
+    limits = {str(name): limit for name, limit in experiment.limits.items()}
+    known = [counted(item.cost, item.peak_bytes) for item in found]
+    for metric in known[0]:
+        values = [one[metric] for one in known]
+        limit = limits.get(metric)
         costs.add_row(metric, f"{min(values):,.0f}", f"{max(values):,.0f}", "–" if limit is None else f"{limit:,.0f}")
     steps = [item.steps for item in found]
     costs.add_row("training steps", f"{min(steps):,}", f"{max(steps):,}", "")
@@ -40,6 +43,10 @@ def print_plan(experiment: Experiment, found: Sequence[Priced], console: Console
     console.print(
         f"\n{experiment.trials} trials of {experiment.train.budget_gflops:g} training GFLOPs: {total:g} in all"
     )
+    if experiment.search.gates is not None:
+        plan = gated(experiment)
+        cost = plan.steps * plan.flops_per_step / 1e9
+        console.print(f"and {cost:,.1f} for a super-network of depth {plan.topology.depth}, read for its gates")
     warning = too_small(experiment)
     for said in (*advice(experiment), *([] if warning is None else [warning])):
         console.print(said, style="yellow", soft_wrap=True)

@@ -15,12 +15,13 @@ from graphs.compiler import compile as compile_topology
 from nas.errors import RunFolderError
 from nas.jobs import Job, Outcome, Report
 from nas.keeping import Keeper, Stopwatch
+from nas.latency import latency
 from trainers import checkpoint, resume
 from trainers.backbones import build
 from trainers.catalogue import Source
 from trainers.data import Data, Split, load, load_test
 from trainers.errors import CheckpointError, Diverged, NotKept
-from trainers.loop import train
+from trainers.loop import train, using_threads
 from trainers.metrics import evaluate as measure
 from trainers.seeding import generator
 
@@ -93,7 +94,56 @@ def evaluate(job: Job, written: Callable[[Path], None] = lambda path: None) -> G
 
     What goes wrong inside a trial is an outcome, not an exception. What passes through: an interrupt, and a
     RunFolderError where the weights cannot be saved, because that is the disk's fault and not the topology's.
+
+    Where the job asks for its latency, that is measured first, and in every report and the outcome; a topology over
+    the limit is not trained and the outcome is ``rejected``.
     """
+    seconds, problem = None, None
+    try:
+        seconds, problem = _timed(job)
+    except Exception as error:
+        return Outcome(
+            job.number, "failed", 0, 0.0, None, None, f"{type(error).__name__}: {error}", traceback.format_exc()
+        )
+    if problem is not None:
+        return Outcome(job.number, "rejected", 0, 0.0, reason=problem, latency=seconds)
+    training = _trained(job, written)
+    answer: bool | None = None  # None starts a generator
+    try:
+        while True:
+            answer = yield replace(training.send(answer), latency=seconds)  # type: ignore[arg-type]
+    except StopIteration as stop:
+        outcome: Outcome = stop.value
+        return replace(outcome, latency=seconds)
+    finally:
+        training.close()
+
+
+def _timed(job: Job) -> tuple[float | None, str | None]:
+    """The seconds of inference, where they are asked for, and why the topology is too slow, if it is."""
+    timing = job.latency
+    if timing is None:
+        return None, None
+    if timing.known is not None:
+        return timing.known, None  # it was let through
+    data = dataset(job.data)
+    mine, other = (
+        build_model(Topology.from_dict(dict(one)), job.backbone, seed=job.seed, **data.facts)
+        for one in (job.topology, timing.residual)
+    )
+    with using_threads(job.recipe.threads):
+        found = latency(mine, other, data.validation.inputs[: timing.batch], timing.runs)
+    if timing.limit is None or found.seconds <= timing.limit:
+        return found.seconds, None
+    samples = "a sample" if timing.batch == 1 else f"{timing.batch} samples"
+    depth = job.topology["depth"]
+    return found.seconds, (
+        f"latency {found.seconds:.3g} s for {samples}, {found.ratio:.2f} times that of the residual network of depth "
+        f"{depth}, is over the limit {timing.limit:g}"
+    )
+
+
+def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, bool, Outcome]:
     watch = Stopwatch()
     step = 0
     accuracy = loss = None

@@ -75,7 +75,7 @@ _KINDS: tuple[tuple[str, Callable[[object], bool], bool, str], ...] = (
     ("a whole number", _whole, False, "ask seed step depth parameters trained asks rung opening front"),
     ("a whole number or null", _whole, True, "number twin trial"),
     ("a number", _number, False, "flops traffic budget_flops spent_flops train_loss share"),
-    ("a number or null", _number, True, "accuracy loss seconds test_accuracy test_loss"),
+    ("a number or null", _number, True, "accuracy loss seconds latency test_accuracy test_loss"),
     ("a text", _text, False, "name key source verdict digest status family"),
     ("a text or null", _text, True, "reason"),
     ("a mapping", _mapping, False, "point objectives"),

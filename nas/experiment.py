@@ -12,6 +12,7 @@ import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from nas.objectives import AUC_LOW
+from nas.options import Gates, Latency, Open
 from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
@@ -27,13 +28,15 @@ Metric = Literal[
     "flops",
     "parameters",
     "traffic",
+    "memory",
+    "latency",
     "seconds",
     "accuracy_per_gflop",
     "mnas",
     "auc_log_compute",
     "compute_to_target",
 ]
-Limited = Literal["flops", "parameters", "traffic"]
+Limited = Literal["flops", "parameters", "traffic", "memory", "latency"]
 
 # Which way each metric is better. The other way round is a slip of the pen: the best model would be the worst.
 GOALS: Mapping[Metric, Goal] = {
@@ -42,6 +45,8 @@ GOALS: Mapping[Metric, Goal] = {
     "flops": "minimize",
     "parameters": "minimize",
     "traffic": "minimize",
+    "memory": "minimize",
+    "latency": "minimize",
     "seconds": "minimize",
     "accuracy_per_gflop": "maximize",
     "mnas": "maximize",
@@ -194,7 +199,8 @@ class Search(Strict):
 
     ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from. A trial
     whose worker dies is run again up to ``retries`` times. A trial under way writes a checkpoint every
-    ``checkpoint_seconds`` seconds, from which it goes on after a crash.
+    ``checkpoint_seconds`` seconds, from which it goes on after a crash. ``open`` lets other programs propose,
+    ``gates`` a super-network.
     """
 
     sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
@@ -203,6 +209,8 @@ class Search(Strict):
     halving: Halving | None = None
     baselines: bool = True
     random_share: float = Field(default=0.15, ge=0, le=1)
+    gates: Gates | None = None
+    open: Open | None = None
     retries: int = Field(default=3, ge=0, le=100)
     checkpoint_seconds: float = Field(default=60.0, ge=0)
 
@@ -249,6 +257,7 @@ class Experiment(Strict):
     train: Train = Field(examples=["{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}"])
     search: Search = Search()
     confirm: Confirm | None = None
+    latency: Latency = Latency()
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:
@@ -305,6 +314,15 @@ class Experiment(Strict):
         problem = unfit(self.search.sampler, self.space)
         if problem is not None:
             raise wrong(problem, at=("search", "sampler"))
+        return self
+
+    @model_validator(mode="after")
+    def _gates_fit_space(self) -> Self:
+        depth = None if self.search.gates is None else self.search.gates.depth
+        if depth is not None and depth not in (self.space.depth.every() or ()):
+            raise wrong(
+                f"{depth} is no depth of this space, which has {self.space.depth}", at=("search", "gates", "depth")
+            )
         return self
 
     @model_validator(mode="after")

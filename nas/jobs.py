@@ -10,6 +10,24 @@ from trainers.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How a topology's inference is timed before it is trained: beside ``residual``, a network of the same depth.
+
+    Seconds are those of ``batch`` samples, ``known`` if they were measured before; over the ``limit`` there is no
+    training.
+    """
+
+    residual: Mapping[str, Any]
+    batch: int
+    runs: int
+    limit: float | None = None
+    known: float | None = None
+
+
+NO_TRIAL = -1  # the number of a job that belongs to no trial; where there are several at once, those below too
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """Everything a worker needs to train one trial, as plain data.
 
@@ -35,6 +53,7 @@ class Job:
     keep_seconds: float = 60.0
     waits: bool = False
     test: bool = False
+    latency: Timing | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,11 +71,12 @@ class Report:
     loss: float
     asks: bool
     kept: bool = False
+    latency: float | None = None  # seconds of inference, where the job asked for them
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: ``complete``, ``stopped``, ``diverged``, ``failed``, or ``lost`` with its worker.
+    """How a job ended: ``complete``, ``stopped``, ``rejected`` (too slow), ``diverged``, ``failed``, or ``lost``.
 
     A lost job says nothing of its topology and is run again. ``seconds`` is that of training steps.
     """
@@ -71,3 +91,4 @@ class Outcome:
     traceback: str | None = None
     test_accuracy: float | None = None
     test_loss: float | None = None
+    latency: float | None = None

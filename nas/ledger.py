@@ -44,6 +44,8 @@ class Ledger:
     dropped: dict[int, float] = field(default_factory=dict)  # of a trial begun again: its FLOPs not yet found kept
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
+    latencies: dict[str, float] = field(default_factory=dict)  # measured seconds of inference by digest
+    gates: list[Event] = field(default_factory=list)  # of a super-network's training
     openings: list[Event] = field(default_factory=list)  # of the test split
     lost: float = 0.0  # training FLOPs that interruptions cost, as far as was reported
     start: Event | None = None
@@ -74,6 +76,7 @@ class Ledger:
             case "ask":
                 self._ask(event)
             case "report":
+                self._latency(event)
                 self._report(event["number"], CurvePoint(**event["point"]), event.get("kept", False))
             case "restart":  # what the interrupted attempt reported is not part of this one
                 self._restart(self.open[event["number"]]["number"], "reason" in event)
@@ -85,6 +88,8 @@ class Ledger:
                 self.confirmed[event["digest"], event["seed"]] = event
             case "curve":  # the baseline on a share of the budget
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
+            case "gates":
+                self.gates.append(event)
             case "open":
                 self.openings.append(event)
 
@@ -153,8 +158,13 @@ class Ledger:
         self.dropped.pop(number, None)
         self.promotions[number] = self.promotions.get(number, 0) + 1
 
+    def _latency(self, event: Event) -> None:
+        if event.get("latency") is not None:
+            self.latencies[self.open[event["number"]]["digest"]] = event["latency"]
+
     def _result(self, event: Event) -> None:
         number = event["number"]
+        self._latency(event)
         asked = self.open.pop(number)
         curve = tuple(point for _, point in sorted(self.curves.pop(number, {}).items()))
         self._over(_trial(asked, event, Status(event["status"]), curve))

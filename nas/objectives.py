@@ -31,12 +31,15 @@ def values(
 ) -> dict[str, float]:
     """The value of every objective, by metric.
 
+    ``cost`` has the metrics that are no matter of training, by name, and may have more than the objectives ask for.
     ``flops`` are inference FLOPs of one sample, ``traffic`` is in Td, ``seconds`` is the training time measured.
     ``curve`` is all that was measured of the trial so far, ``budget_flops`` its whole training budget.
     """
-    counted = cost if isinstance(cost, Mapping) else {name: getattr(cost, name) for name in COUNTED}
+    counted: Mapping[str, float] = (
+        cost if isinstance(cost, Mapping) else {name: getattr(cost, name) for name in COUNTED}
+    )
     measured: dict[str, float] = {"accuracy": accuracy, "loss": loss, "seconds": seconds}
-    measured |= {name: float(counted[name]) for name in COUNTED}
+    measured |= {name: float(value) for name, value in counted.items()}
     accuracies = [(point.flops, point.accuracy) for point in curve if point.accuracy is not None]
     result: dict[str, float] = {}
     for objective in objectives:

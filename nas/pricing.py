@@ -5,6 +5,8 @@ from typing import Any
 
 from graphs import BlockCost, Cost, ModelCost, Plan, Topology, TopologyError, lower, price
 from nas.experiment import Experiment
+from nas.memory import peak_bytes
+from nas.objectives import COUNTED
 from search_space.space import Point
 from trainers import costs as backbone_costs
 from trainers import shapes as backbone_shapes
@@ -15,13 +17,17 @@ from trainers.recipe import steps_for
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs."""
+    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs.
+
+    ``peak_bytes`` estimates the memory that its training takes.
+    """
 
     topology: Topology
     plan: Plan
     cost: Cost
     steps: int
     flops_per_step: float
+    peak_bytes: float
 
 
 def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
@@ -67,10 +73,11 @@ def backbone_options(experiment: Experiment) -> dict[str, Any]:
 def priced(experiment: Experiment, topology: Topology) -> Priced:
     """Plan and price; TrainerError where the budget does not buy one step."""
     plan = lower(topology)
-    cost = price(plan, model_cost(experiment, topology))
+    model = model_cost(experiment, topology)
+    cost = price(plan, model)
     batch = experiment.train.batch
     steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
-    return Priced(topology, plan, cost, steps, batch * cost.training_flops)
+    return Priced(topology, plan, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ def judge_topology(experiment: Experiment, topology: Topology) -> Judged:
         plan = priced(experiment, topology)
     except (TopologyError, TrainerError) as error:  # the blocks lack its inputs; the budget is below one step
         return Judged(topology, reason=str(error))
-    return Judged(topology, plan, broken_limit(experiment, plan.cost))
+    return Judged(topology, plan, broken_limit(experiment, plan.cost, plan.peak_bytes))
 
 
 def judged(experiment: Experiment, point: Point) -> tuple[Priced | None, str | None]:
@@ -109,10 +116,16 @@ def judged(experiment: Experiment, point: Point) -> tuple[Priced | None, str | N
     return (found.plan, None) if found.reason is None else (None, found.reason)
 
 
-def broken_limit(experiment: Experiment, cost: Cost) -> str | None:
-    """Why ``cost`` is over a limit of the experiment, or None."""
+def counted(cost: Cost, peak: float | None = None) -> dict[str, float]:
+    """What is counted of a topology, by metric; ``peak`` are the bytes of its training, where they are known."""
+    found = {name: float(getattr(cost, name)) for name in COUNTED}
+    return found if peak is None else found | {"memory": peak}
+
+
+def broken_limit(experiment: Experiment, cost: Cost, peak: float | None = None) -> str | None:
+    """Why what is counted is over a limit of the experiment, or None; latency is measured, and not known here."""
+    known = counted(cost, peak)
     for metric, limit in experiment.limits.items():
-        value = getattr(cost, metric)
-        if value > limit:
-            return f"{metric} {value:,.0f} is over the limit {limit:,.0f}"
+        if known.get(metric, 0.0) > limit:
+            return f"{metric} {known[metric]:,.0f} is over the limit {limit:,.0f}"
     return None

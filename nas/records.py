@@ -27,6 +27,15 @@ class Status(StrEnum):
         return self is not Status.REJECTED
 
 
+STATUS = {  # how a job ends, and what its trial is then
+    "complete": Status.COMPLETE,
+    "stopped": Status.PRUNED,
+    "rejected": Status.REJECTED,
+    "diverged": Status.DIVERGED,
+    "failed": Status.FAILED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
     """One point of a learning curve. ``accuracy`` and ``loss`` are of the validation split where measured."""

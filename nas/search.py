@@ -17,9 +17,11 @@ from nas.advice import advice
 from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
+from nas.gates import train_gates
 from nas.ledger import Ask
 from nas.lock import environment
-from nas.pricing import Priced, priced
+from nas.open_door import DoorKeeper
+from nas.pricing import Priced, counted, priced
 from nas.progress import ProgressBoard
 from nas.records import Trial
 from nas.run_folder import RunFolder
@@ -83,7 +85,7 @@ def check_reachable(experiment: Experiment) -> list[Priced]:
     if not found:
         raise ExperimentError(f"no point of the space can be trained: {refused}")
     for metric, limit in experiment.limits.items():
-        least = min(getattr(item.cost, metric) for item in found)
+        least = min(counted(item.cost, item.peak_bytes).get(metric, 0.0) for item in found)
         if least > limit:
             raise ExperimentError(
                 f"limits.{metric}: {limit:,.0f} is below every point tried; the least of {len(found)} has {least:,.0f}"
@@ -157,8 +159,9 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 board.say(f"no baseline of {design.point.family}: {design.why}")
         for said in advice(experiment):
             board.say(said)
-        study.observers = (board, _Tracking(tracker, views, study))
+        study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
         try:
+            train_gates(study, board.say)
             study.run()
             confirm(study, board.say)
         except BaseException:
@@ -188,6 +191,15 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
     if views.winner is None:
         raise ExperimentError(_why_no_winner(study))
     return Done(views, study, tracker.command)
+
+
+def _door(study: Study, board: ProgressBoard) -> tuple[DoorKeeper, ...]:
+    """The keeper of the open door, its folder up to date, if the file opens one."""
+    if study.experiment.search.open is None:
+        return ()
+    keeper = DoorKeeper(study.experiment, study.folder.path, study.ledger, board.say)
+    keeper.start()
+    return (keeper,)
 
 
 def _why_no_winner(study: Study) -> str:

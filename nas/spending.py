@@ -1,5 +1,6 @@
 """What a search cost in training FLOPs: every part of it, what failed and what was lost included."""
 
+from nas.gates import spent_on_gates
 from nas.ledger import Ledger
 from nas.records import Status
 
@@ -23,5 +24,7 @@ def spending(ledger: Ledger) -> dict[str, float]:
     parts["earlier parts of promoted trials"] = sum(earlier.values())
     parts["confirmation on fresh seeds"] = sum(float(one["spent_flops"]) for one in ledger.confirmed.values())
     parts["the baseline at other budgets"] = sum(float(one["spent_flops"]) for one in ledger.budgets.values())
-    parts["lost to interruptions"] = ledger.lost
+    supernet, lost = spent_on_gates(ledger.gates)
+    parts["the gated super-network"] = supernet
+    parts["lost to interruptions"] = ledger.lost + lost
     return parts

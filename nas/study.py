@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from graphs import Topology
 from nas.baselines import baselines
@@ -20,43 +20,24 @@ from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import pareto, signed
 from nas.jobs import Job, Outcome, Report
-from nas.ledger import Ask, Ledger
+from nas.ledger import Ledger
 from nas.objectives import values
-from nas.pricing import Judged, Priced, backbone_options, judge, priced
-from nas.records import CurvePoint, Status, Trial
+from nas.observer import Observer
+from nas.planner import Planner
+from nas.pricing import Priced, backbone_options, counted, priced
+from nas.proposal import Later, Proposal
+from nas.proposers import proposers_of
+from nas.records import STATUS, CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
-from search_space.space import Point
+from nas.timing import measured, timing
+from nas.verdict import verdict
 from trainers.catalogue import describe
 from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
-LOOKED_AT = 256  # points
-
-STATUS = {
-    "complete": Status.COMPLETE,
-    "stopped": Status.PRUNED,
-    "diverged": Status.DIVERGED,
-    "failed": Status.FAILED,
-}
-
-
-class Observer(Protocol):
-    """Is told what happens, after it is in the log; a progress display, a tracker."""
-
-    def asked(self, ask: Ask, reason: str | None) -> None:
-        """A point was proposed; ``reason`` says why it is not trained."""
-        ...
-
-    def reported(self, report: Report, steps: int) -> None:
-        """A running trial measured itself."""
-        ...
-
-    def finished(self, trial: Trial) -> None:
-        """A trial ended, rejected ones included."""
-        ...
 
 
 class Study:
@@ -70,25 +51,26 @@ class Study:
         self.executor = executor
         self.observers = observers
         self.ledger = Ledger.replay(folder.log.events)
+        self.planner = Planner(experiment)
         self.sampler = sampler_of(
             experiment.search,
             experiment.space,
             seed=experiment.seed,
             goals=[objective.goal for objective in experiment.objectives],
             rank=self._rank,
-            identify=self._identify,
+            identify=self.planner.identify,
         )
         self.classes = describe(experiment.data.source)["classes"]
         self.designs = baselines(experiment)
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
         self.steps: dict[int, int] = {}  # of every trial's budget
-        self.identified: dict[Point, str | None] = {}
-        self.judged: dict[Point, Judged] = {}  # the last points that a sampler looked at
         self.front: tuple[Trial, ...] = ()  # so far
         self._unsaid: list[Callable[[], None]] = []  # to observers, of what is not on the disk yet
+        self.proposers = proposers_of(experiment, folder.path)
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
+        self.later: Later | None = None  # while a proposer is waited for
         self.rungs = Rungs(experiment.search.halving, self.ledger, self._steps)
         self.times: dict[str, float] = defaultdict(float)
 
@@ -108,8 +90,11 @@ class Study:
                 running += 1
             if self._unsaid:
                 self._commit()
-            if not running:
+            if not running and self.later is None:
                 break
+            if not running:
+                self._wait()
+                continue
             message = self.next_message()
             if isinstance(message, Report):
                 self._report(message)
@@ -165,6 +150,12 @@ class Study:
         finally:
             self.times[what] += time.perf_counter() - started
 
+    def _wait(self) -> None:
+        """Nothing runs, and a proposer is waited for."""
+        assert self.later is not None, "nobody is waited for"
+        with self.timed("waiting"):
+            time.sleep(self.later.seconds)
+
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
             self.ledger.apply(self.folder.log.append(event, durable=False, **fields))
@@ -178,6 +169,7 @@ class Study:
 
     def _next_job(self) -> Job | None:
         """A job to be run again, of a promoted trial, or of the next point; None where there is none for now."""
+        self.later = None
         if self.queue:
             return self.queue.pop(0)
         promotion = self.rungs.promotion()
@@ -190,49 +182,40 @@ class Study:
         most = math.inf if self.experiment.search.sampler == "exhaustive" else ASKS_PER_TRIAL * total
         while self.ledger.trained < total and len(self.ledger.asks) < most:
             proposal = self._proposal()
-            if proposal is None:
-                self.done = True
+            if proposal is None or isinstance(proposal, Later):
+                self.later, self.done = proposal, proposal is None
                 return None
-            asked = self._ask(*proposal)
+            asked = self._ask(proposal)
             if asked is not None:
                 return self._job(asked)
         return None
 
-    def _proposal(self) -> tuple[Point, str] | None:
-        """The next point and its source; None where every point was proposed."""
+    def _proposal(self) -> Proposal | Later | None:
+        """The next proposal: baselines, proposers, the sampler; None where every point was proposed."""
         index = len(self.ledger.asks)
         if index < len(self.baselines):
-            return self.baselines[index], "baseline"
+            return Proposal(self.baselines[index], "baseline")
         with self.timed("proposing"):
-            return self.sampler.propose(index, self.ledger.history())
+            for proposer in self.proposers:
+                proposal = proposer.propose(self.ledger)
+                if proposal is not None:
+                    return proposal
+            found = self.sampler.propose(index, self.ledger.history())
+        return None if found is None else Proposal(*found)
 
     def _rank(self, found: Sequence[float]) -> tuple[float, ...]:
         """Objectives in their order as a vector to be minimised."""
         objectives = self.experiment.objectives
         return signed({one.metric: value for one, value in zip(objectives, found, strict=True)}, objectives)
 
-    def _identify(self, point: Point) -> str | None:
-        """The digest of a point that may be trained, None for another; worked out once."""
-        if point not in self.identified:
-            found = self._judge(point)
-            allowed = found.topology is not None and found.reason is None
-            self.identified[point] = found.topology.digest if allowed and found.topology is not None else None
-        return self.identified[point]
-
-    def _judge(self, point: Point) -> Judged:
-        """What may be done with a point; kept for a while, as a sampler looks first and then proposes it."""
-        if point not in self.judged:
-            while len(self.judged) >= LOOKED_AT:
-                self.judged.pop(next(iter(self.judged)))
-            self.judged[point] = judge(self.experiment, point)
-        return self.judged[point]
-
-    def _ask(self, point: Point, source: str) -> int | None:
-        """Log a proposed point and its verdict; the trial's number if it is to be trained."""
+    def _ask(self, proposal: Proposal) -> int | None:
+        """Log a proposal and its verdict; the trial's number if it is to be trained."""
         index = len(self.ledger.asks)
         with self.timed("planning"):
-            fields, reason, plan = self._verdict(point)
-        self._log("ask", ask=index, source=source, point=point.to_dict(), seed=self.experiment.seed, **fields)
+            fields, reason, plan = verdict(self.experiment, self.ledger, self.planner.judge(proposal))
+        point = proposal.point.to_dict()
+        fields |= dict(proposal.extra)
+        self._log("ask", ask=index, source=proposal.source, point=point, seed=self.experiment.seed, **fields)
         ask = self.ledger.asks[-1]
         if plan is not None and ask.number is not None:
             self.priced[ask.number] = plan
@@ -241,58 +224,9 @@ class Study:
             self._finished(self.ledger.trials[ask.number])
         return ask.number if ask.verdict == "job" else None
 
-    def _verdict(self, point: Point) -> tuple[dict[str, Any], str | None, Priced | None]:
-        """The ask event's fields, why the point is not trained, and its plan if it is."""
-        number = len(self.ledger.digests)
-        fields: dict[str, Any] = {"verdict": "rejected", "number": number}
-        fields |= {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
-        found = self._judge(point)
-        topology, plan, reason = found.topology, found.plan, found.reason
-        if topology is None:  # an illegal point has no program to take a digest of; its number stands in
-            return fields | {"digest": f"illegal:{number}", "reason": reason}, reason, None
-        twin = self.ledger.digests.get(topology.digest)
-        if twin is not None:
-            fields = {"verdict": "duplicate", "digest": topology.digest, "number": None, "twin": twin}
-            return fields, f"the same topology as trial {twin}", None
-        if plan is None:
-            return fields | {"digest": topology.digest, "reason": reason}, reason, None
-        fields = {
-            "verdict": "job" if reason is None else "rejected",
-            "digest": topology.digest,
-            "number": number,
-            "flops": float(plan.cost.flops),
-            "parameters": plan.cost.parameters,
-            "traffic": float(plan.cost.traffic),
-            "budget_flops": self.experiment.train.budget_gflops * 1e9,
-            "topology": topology.to_dict(),
-        }
-        return fields | ({} if reason is None else {"reason": reason}), reason, plan
-
-    def log_opening(self, **fields: Any) -> None:
-        """Log that the test split is opened, and for whom."""
-        self._log("open", **fields)
-        self._commit()
-
-    def log_confirmed(
-        self, plan: Priced, *, number: int | None, seed: int, outcome: Outcome, share: float | None = None
-    ) -> None:
-        """Log how a topology, that of trial ``number`` if it was one, did on a fresh seed and a share of the budget."""
-        self._log(
-            "confirm" if share is None else "curve",
-            **({} if share is None else {"share": share}),
-            trial=number,
-            family=plan.topology.family,
-            depth=plan.topology.depth,
-            digest=plan.topology.digest,
-            seed=seed,
-            status=STATUS[outcome.kind].value,
-            accuracy=outcome.accuracy,
-            loss=outcome.loss,
-            test_accuracy=outcome.test_accuracy,
-            test_loss=outcome.test_loss,
-            spent_flops=outcome.step * plan.flops_per_step,
-            seconds=outcome.seconds,
-        )
+    def log(self, event: str, **fields: Any) -> None:
+        """Log what happened beside the trials: a confirmation, a super-network, warm history."""
+        self._log(event, **fields)
         self._commit()
 
     def _plan(self, number: int) -> Priced:
@@ -318,6 +252,7 @@ class Study:
                 self.job(self._plan(number), number=number, seed=self.experiment.seed),
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
+                latency=timing(self.experiment, self._plan(number), self.ledger),
                 weights=self.folder.weight_file(number),
                 keep=self.folder.checkpoint_file(number),
                 keep_seconds=self.experiment.search.checkpoint_seconds,
@@ -343,9 +278,10 @@ class Study:
     def _objectives(
         self, number: int, accuracy: float, loss: float, seconds: float, curve: Iterable[CurvePoint]
     ) -> dict[str, float]:
+        plan = self._plan(number)
         return values(
             self.experiment.objectives,
-            self._plan(number).cost,
+            counted(plan.cost, plan.peak_bytes) | {"latency": self.ledger.latencies.get(plan.topology.digest, 0.0)},
             accuracy=accuracy,
             loss=loss,
             seconds=seconds,
@@ -359,7 +295,7 @@ class Study:
         point = CurvePoint(
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
-        kept = {"kept": True} if report.kept else {}
+        kept = ({"kept": True} if report.kept else {}) | measured(report, plan, self.ledger)
         self._log("report", number=report.number, point=asdict(point), **kept)
         self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
@@ -403,6 +339,7 @@ class Study:
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
+        timed = measured(outcome, plan, self.ledger)
         objectives = {}
         if status in (Status.COMPLETE, Status.PRUNED) and outcome.accuracy is not None and outcome.loss is not None:
             curve = self.ledger.curves[number].values()
@@ -426,6 +363,7 @@ class Study:
             loss=outcome.loss,
             seconds=outcome.seconds,
             reason=reason,
+            **timed,
         )
         self._finished(self.ledger.trials[number])
 

@@ -34,6 +34,8 @@ UNITS = {
     "flops": Unit("inference cost per sample", "MFLOPs", 1e-6, 3),
     "parameters": Unit("parameters", "thousands", 1e-3, 1),
     "traffic": Unit("wiring traffic", "passes over one hidden state", 1.0, 1),
+    "memory": Unit("training memory, estimated", "MB", 1e-6, 1),
+    "latency": Unit("latency", "ms", 1e3, 3),
     "seconds": Unit("training time", "s", 1.0, 1),
     "spent_flops": Unit("training compute", "GFLOPs", 1e-9, 2),
 }

@@ -63,7 +63,11 @@ def read(path: str | PathLike[str]) -> Document:
     than 50, more than 1 MiB.
     """
     path = Path(path)
-    text = _text(path)
+    return parse(_text(path), path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """The same of text that was read already; ``path`` is what errors call it."""
     reader = _Reader(text, path)
     try:
         data = reader.document()

@@ -136,7 +136,7 @@ def _run(
         done, losses = resume.read(keep.path, model, optimiser, own)
     order = batches(len(labels), recipe.batch, seed, start=done)
     model.train()
-    with _threads(recipe.threads):
+    with using_threads(recipe.threads):
         for step in range(done + 1, steps + 1):
             chosen = next(order).to(device)
             for group in optimiser.param_groups:
@@ -173,7 +173,8 @@ def _check_finite(step: int, value: float) -> None:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def using_threads(count: int | None) -> Iterator[None]:
+    """Torch with so many CPU threads, in the whole process, until the block ends; None leaves them alone."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if count is None else count)
     try:

@@ -6,6 +6,7 @@ Source: White et al., arXiv 2005.02960, for one objective; here the current fron
 import random
 from collections.abc import Iterable
 
+from nas.proposal import CUSTOM
 from nas.samplers.known import Identify, Known, Rank, ranks
 from nas.samplers.stratified import Stratified
 from nas.sampling import Told
@@ -45,6 +46,8 @@ def new_neighbour(
 ) -> Point | None:
     """A neighbour of the first of ``around`` that has one which may be trained and was never asked for."""
     for told in around:
+        if told.point.family == CUSTOM:  # not of this space, so that it has no neighbours in it
+            continue
         for point in neighbours(space, told.point, rng):
             if known.is_new(identify(point)):
                 return point

@@ -15,8 +15,9 @@ from nas.cli import main
 from nas.evaluate import Job, Outcome, Report
 from nas.executors.serial import SerialExecutor
 from nas.experiment import Experiment
+from nas.observer import Observer
 from nas.run_folder import RunFolder
-from nas.study import Observer, Study
+from nas.study import Study
 from search_space.document import dump
 
 SECONDS = 0.25  # what every pretended trial takes, so that whole tables can be compared

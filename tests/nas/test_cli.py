@@ -672,3 +672,9 @@ def test_show_takes_every_family(tmp_path, name):
     assert plain.exit_code == 0, plain.output
     assert "at the start: " in plain.stdout
     assert (tmp_path / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_a_dry_run_says_what_a_super_network_costs(wireloom, write):
+    done = wireloom("search", write(search={"gates": {"budget": 0.5}}), "--dry-run")
+    assert done.status == 0
+    assert "for a super-network of depth 3, read for its gates" in done.out

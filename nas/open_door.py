@@ -1,0 +1,251 @@
+"""The open door: any program proposes topologies as files and reads what became of them.
+
+``DIR/proposals/NAME.yaml`` is taken in the order of names, ``DIR/results/NAME.json`` says what came of it. What was
+taken is in the log with its whole text, so that a resumed search needs the file no more and never takes it twice.
+"""
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphs import Topology
+from graphs.dag import edges_of
+from nas.files import replace_file
+from nas.front import pareto
+from nas.ledger import Ask, Ledger
+from nas.open_page import page
+from nas.proposal import Later, Proposal
+from nas.proposal_file import MAX_BYTES, read_proposal
+from nas.records import Status, Trial
+
+if TYPE_CHECKING:
+    from nas.experiment import Experiment
+    from nas.jobs import Report
+
+SOURCE = "open:"
+PROPOSALS, RESULTS = "proposals", "results"
+FRONT = "_front.json"
+NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,99})\.yaml")
+POLL = 0.5  # seconds between looks at the folder while the search waits
+ROUNDING = 1e-9
+
+
+class OpenDoor:
+    """Takes proposals from a run's folder while their share of asks and of trials allows; see :class:`Proposer`.
+
+    With ``wait`` the sampler's turn comes only after so many seconds without a proposal. Time is told by ``clock``.
+    """
+
+    def __init__(self, experiment: "Experiment", folder: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        assert experiment.search.open is not None, "the file opens no door"
+        self.experiment = experiment
+        self.folder = folder / PROPOSALS
+        self.share = experiment.search.open.share
+        self.wait = experiment.search.open.wait
+        self.clock = clock
+        self.taken: set[str] = set()
+        self._since: float | None = None  # since when it waits
+        self._counted = 0  # asks that are in the counts below; baselines are in none of them
+        self._asks = self._trials = self._own_asks = self._own_trials = 0
+
+    def propose(self, ledger: Ledger) -> Proposal | Later | None:
+        """The next proposal whose turn it is; Later while it waits for one."""
+        self._count(ledger)
+        if not self._turn():
+            self._since = None
+            return None
+        found = self._next()
+        if found is not None:
+            self._since = None
+            name, data = found
+            return read_proposal(data, name, self.experiment)
+        now = self.clock()
+        self._since = now if self._since is None else self._since
+        left = self.wait - (now - self._since)
+        if left > 0:
+            return Later(min(left, POLL))
+        self._since = None
+        return None
+
+    def _count(self, ledger: Ledger) -> None:
+        for ask in ledger.asks[self._counted :]:
+            name = name_of(ask)
+            if name is not None:
+                self.taken.add(name)
+                self._own_asks += 1
+                self._own_trials += ask.verdict == "job"
+            if ask.source != "baseline":
+                self._asks += 1
+                self._trials += ask.verdict == "job"
+        self._counted = len(ledger.asks)
+
+    def _turn(self) -> bool:
+        """Whether one proposal more keeps within the share, of trials and of asks: rejected ones cost those."""
+        counts = ((self._own_trials, self._trials), (self._own_asks, self._asks))
+        return all(own + 1 <= self.share * (every + 1) + ROUNDING for own, every in counts)
+
+    def _next(self) -> tuple[str, bytes] | None:
+        """The first proposal by name that was not taken, with its bytes, at most one more than is allowed."""
+        try:
+            names = sorted(match[1] for entry in os.scandir(self.folder) if (match := NAME.fullmatch(entry.name)))
+        except OSError:
+            return None
+        for name in names:
+            if name not in self.taken:
+                data = _read(self.folder / f"{name}.yaml")
+                if data is not None:
+                    return name, data
+        return None
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a plain file; None for a link, a folder or a pipe, which are not looked into."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return None
+    try:
+        return os.read(handle, MAX_BYTES + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+
+
+def name_of(ask: Ask) -> str | None:
+    """The name of an ask's proposal; None where it did not come by the door."""
+    return ask.source.removeprefix(SOURCE) if ask.source.startswith(SOURCE) else None
+
+
+class DoorKeeper:
+    """The observer that writes results and the page that states the protocol; everything in them is in the log.
+
+    A folder that cannot be written is said once by ``say`` and ends nothing.
+    """
+
+    def __init__(self, experiment: "Experiment", folder: Path, ledger: Ledger, say: Callable[[str], None]) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.ledger = ledger
+        self.say = say
+        self._written: dict[str, bytes] = {}
+        self._said = False
+        self._asks: dict[str, Ask] = {}
+        self._members: dict[int, dict[str, Any]] = {}  # of the front by trial, but for their places
+        self._counted = 0
+
+    def start(self) -> None:
+        """Make the folders, and bring everything in them up to date with the log."""
+        try:
+            (self.folder / PROPOSALS).mkdir(parents=True, exist_ok=True)
+            (self.folder / RESULTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._complain(error)
+            return
+        self._refresh()
+
+    def asked(self, ask: Ask, reason: str | None) -> None:
+        """See :class:`nas.study.Observer`."""
+        if name_of(ask) is not None:
+            self._refresh()
+
+    def reported(self, report: "Report", steps: int) -> None:
+        """Of running trials the status alone is told."""
+
+    def finished(self, trial: Trial) -> None:
+        """A trial that ended may have moved others from the front."""
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Write what has changed."""
+        front = pareto(self.ledger.ordered(), self.experiment.objectives)
+        places = {trial.number: place for place, trial in enumerate(front, start=1)}
+        for ask in self.ledger.asks[self._counted :]:
+            name = name_of(ask)
+            if name is not None:
+                self._asks[name] = ask
+        self._counted = len(self.ledger.asks)
+        try:
+            for name, ask in self._asks.items():
+                self._write(f"{RESULTS}/{name}.json", _json(result(ask, self.ledger, places)))
+            self._write(f"{RESULTS}/{FRONT}", _json([self._member(trial, places) for trial in front]))
+            self._write(f"{PROPOSALS}/README.md", page(self.experiment, self.ledger).encode())
+        except OSError as error:
+            self._complain(error)
+
+    def _write(self, name: str, data: bytes) -> None:
+        if self._written.get(name) != data:
+            replace_file(self.folder / name, data)
+            self._written[name] = data
+
+    def _member(self, trial: Trial, places: Mapping[int, int]) -> dict[str, Any]:
+        if trial.number not in self._members:
+            self._members[trial.number] = _member(trial)
+        return {"front": places[trial.number]} | self._members[trial.number]
+
+    def _complain(self, error: OSError) -> None:
+        if not self._said:
+            self._said = True
+            self.say(f"open door: {error.filename}: {error.strerror}; results are not written, the search goes on")
+
+
+def result(ask: Ask, ledger: Ledger, places: Mapping[int, int]) -> dict[str, Any]:
+    """What became of a proposal, as plain data. ``places`` on the front are by trial number, 1 the winner's.
+
+    Of a duplicate the figures are those of the trial it repeats, whose number is ``twin``.
+    """
+    number = ask.number if ask.number is not None else ask.twin
+    trial = ledger.trials.get(-1 if number is None else number)
+    status = "RUNNING" if trial is None else trial.status.value
+    found: dict[str, Any] = {
+        "name": name_of(ask),
+        "status": "DUPLICATE" if ask.verdict == "duplicate" else status,
+        "trial": ask.number,
+        "twin": ask.twin,
+        "digest": None if ask.digest.startswith("illegal:") else ask.digest,
+        "reason": f"the same topology as trial {ask.twin}" if ask.twin is not None else trial and trial.reason,
+        "front": None if number is None else places.get(number),
+    }
+    if trial is not None:
+        known = trial.status is not Status.REJECTED
+        found |= {
+            "objectives": dict(trial.objectives),
+            "accuracy": trial.accuracy,
+            "loss": trial.loss,
+            "flops": trial.flops if known else None,
+            "parameters": trial.parameters if known else None,
+            "traffic": trial.traffic if known else None,
+            "spent_flops": trial.spent_flops,
+            "seconds": trial.seconds,
+        }
+    return found
+
+
+def is_final(found: Mapping[str, Any]) -> bool:
+    """Whether a result is more than a promise; of one that waits at a rung a later one may follow."""
+    return found.get("status") not in (None, "RUNNING")
+
+
+def _member(trial: Trial) -> dict[str, Any]:
+    """A member of the front as a program reads it; ``edges`` where fixed numbers on edges are all there is."""
+    assert trial.topology is not None, "what was trained has a topology"
+    edges = edges_of(Topology.from_dict(dict(trial.topology)))
+    return {
+        "trial": trial.number,
+        "source": trial.source,
+        "point": dict(trial.point),
+        "depth": trial.topology["depth"],
+        "digest": trial.digest,
+        "objectives": dict(trial.objectives),
+        "edges": None if edges is None else [[i, j, float(weight)] for (i, j), weight in edges.items()],
+        "topology": dict(trial.topology),
+    }
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1) + "\n").encode()
