@@ -122,7 +122,7 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
             watch.run(False)
             step, accuracy, loss = point.step, point.accuracy, point.loss
             asks = step in job.ask_at
-            go_on = yield Report(job.number, step, point.train_loss, accuracy, loss, asks)
+            go_on = yield Report(job.number, step, point.train_loss, accuracy, loss, asks, watch.seconds)
             if asks and not go_on:
                 progress.close()
                 return Outcome(job.number, "stopped", step, watch.seconds, accuracy, loss, "dominated at its rung")

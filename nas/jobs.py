@@ -15,7 +15,8 @@ class Job:
 
     ``report_at`` are the steps at which to measure; ``ask_at`` those of them at which to ask whether to go on.
     ``weights`` is where the trained weights go, if anywhere. ``test`` asks for the test split at the very end:
-    a trial of a search never does.
+    a trial of a search never does. ``seconds_limit`` is how long a trial may run, by the clock, before an executor that
+    can end it does.
     """
 
     number: int
@@ -31,11 +32,15 @@ class Job:
     weights: Path | None = None
     test: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
+    seconds_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One measurement of a running trial; ``asks`` whether the study is to say if it goes on."""
+    """One measurement of a running trial; ``asks`` whether the study is to say if it goes on.
+
+    ``seconds`` is that of training steps so far.
+    """
 
     number: int
     step: int
@@ -43,11 +48,15 @@ class Report:
     accuracy: float
     loss: float
     asks: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: ``complete``, ``stopped``, ``diverged`` or ``failed``. ``seconds`` is that of training steps."""
+    """How a job ended: ``complete``, ``stopped``, ``diverged``, ``failed`` or ``lost``: its worker died.
+
+    ``seconds`` is that of training steps. ``cause`` says of a failure that it was for want of ``memory`` or ``time``.
+    """
 
     number: int
     kind: str
@@ -59,3 +68,4 @@ class Outcome:
     traceback: str | None = None
     test_accuracy: float | None = None
     test_loss: float | None = None
+    cause: str | None = None

@@ -1,6 +1,9 @@
 """What every executor does. Another one joins by adding its name to the fixture ``executor``."""
 
 import random
+import shutil
+import sys
+import tempfile
 from collections import Counter
 
 import pytest
@@ -14,16 +17,56 @@ from nas.run_folder import RunFolder
 from nas.study import Study
 from trainers.recipe import Recipe
 
-EXECUTORS = {"serial": SerialExecutor}
+
+@pytest.fixture(scope="module")
+def cores():
+    """Ray on two cores, for the tests of a module. The path of its folder must be short: sockets are in it."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="wl-")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=EXECUTORS)
+def with_ray(trainer):
+    from ray import cloudpickle
+
+    from nas.executors.ray import RayExecutor
+
+    # Workers cannot import what tests are in.
+    cloudpickle.register_pickle_by_value(sys.modules[type(trainer).__module__])
+    return RayExecutor(trainer)
+
+
+EXECUTORS = {"serial": SerialExecutor, "ray": with_ray}
+
+
+class Recorded:
+    """An executor that remembers the jobs it was given, wherever they run."""
+
+    def __init__(self, executor) -> None:
+        self.executor = executor
+        self.jobs = []
+
+    def __getattr__(self, name):
+        return getattr(self.executor, name)
+
+    def submit(self, job):
+        self.jobs.append(job)
+        self.executor.submit(job)
+
+
+@pytest.fixture(params=["serial", pytest.param("ray", marks=pytest.mark.slow)])
 def executor(request):
     """Makes an executor that runs the given stand-in for training."""
+    if request.param == "ray":
+        request.getfixturevalue("cores")
     made = []
 
     def build(trainer):
-        made.append(EXECUTORS[request.param](trainer))
+        made.append(Recorded(EXECUTORS[request.param](trainer)))
         return made[-1]
 
     yield build
@@ -79,16 +122,17 @@ class TestAnyExecutor:
         trainer = fake(ends=("complete",) * 3 + ("diverged", "failed"))
         experiment = make(space=wide, trials=40, search={"sampler": "random", "halving": {}}, limits={"flops": 9_000})
         folder = RunFolder.create(tmp_path / "run", experiment)
-        study = Study(experiment, folder, executor(trainer))
+        subject = executor(trainer)
+        study = Study(experiment, folder, subject)
         study.run()
         folder.log.close()
         trials = study.ledger.ordered()
         count = Counter(trial.status for trial in trials)
         assert set(count) == set(Status)
-        assert count.total() - count[Status.REJECTED] == 40 == len(trainer.jobs)
+        assert count.total() - count[Status.REJECTED] == 40 == len(subject.jobs)
         assert study.ledger.open == {}, "no trial is left running"
         assert {ask.verdict for ask in study.ledger.asks} == {"job", "rejected", "duplicate"}
-        digests = [Topology.from_dict(job.topology).digest for job in trainer.jobs]
+        digests = [Topology.from_dict(job.topology).digest for job in subject.jobs]
         assert len(set(digests)) == len(digests), "nothing is trained twice"
         assert Ledger.replay(folder.log.events) == study.ledger
 
