@@ -115,7 +115,7 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
             job.backbone,
             seed=job.seed,
             **data.facts,
-        )
+        ).to(job.device)
         model.watch = watch
         progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at)
         for point in progress:

@@ -33,6 +33,7 @@ class Job:
     test: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     seconds_limit: float | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from graphs import BlockCost, Cost, ModelCost, Plan, Topology, TopologyError, lower, price
 from nas.experiment import Experiment
+from nas.memory import peak_bytes
 from search_space.space import Point
 from trainers import costs as backbone_costs
 from trainers import shapes as backbone_shapes
@@ -15,13 +16,17 @@ from trainers.recipe import steps_for
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs."""
+    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs.
+
+    ``peak_bytes`` estimates the memory that its training takes.
+    """
 
     topology: Topology
     plan: Plan
     cost: Cost
     steps: int
     flops_per_step: float
+    peak_bytes: float
 
 
 def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
@@ -67,10 +72,11 @@ def backbone_options(experiment: Experiment) -> dict[str, Any]:
 def priced(experiment: Experiment, topology: Topology) -> Priced:
     """Plan and price; TrainerError where the budget does not buy one step."""
     plan = lower(topology)
-    cost = price(plan, model_cost(experiment, topology))
+    model = model_cost(experiment, topology)
+    cost = price(plan, model)
     batch = experiment.train.batch
     steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
-    return Priced(topology, plan, cost, steps, batch * cost.training_flops)
+    return Priced(topology, plan, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
 
 
 def judged(experiment: Experiment, point: Point) -> tuple[Priced | None, str | None]:

@@ -149,11 +149,6 @@ def check_share(share: Share, nodes: Sequence[Node]) -> None:
     )
 
 
-def by_memory(text: str) -> bool:
-    """Whether ray ended a worker because its node ran out of memory."""
-    return "running low on memory" in text or "ray.exceptions.OutOfMemoryError" in text
-
-
 def unwritten(path: Path, error: OSError) -> str:
     return (
         f"{path}: the trained weights cannot be written: {error.strerror or error}; mend that (make room on a full "

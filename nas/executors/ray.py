@@ -4,7 +4,6 @@
 trials say, and Tune itself keeps nothing: no loggers, no snapshots, no retries. The one file that imports ray.
 """
 
-import contextlib
 import logging
 import os
 import shutil
@@ -13,23 +12,26 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 import ray
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nas.errors import RunFolderError
 from nas.evaluate import evaluate as train
 from nas.executors import cluster
 from nas.executors.cluster import ClusterError, Node
 from nas.executors.desk import Desk
-from nas.executors.worker import Batch, Evaluate, Worker, shares
+from nas.executors.running import Running
+from nas.executors.worker import Batch, Evaluate, Worker, fetch, shares
 from nas.files import replace_file
 from nas.jobs import Job, Outcome, Report
 from nas.resources import Share
 
-PIECE = 32 * 2**20  # bytes of weights fetched at once
+T = TypeVar("T")
+
 LOOK = 2.0  # seconds between looks at the nodes
 ENDED = 20.0  # seconds that Tune is given to end; what it has not let go by then goes with the connection
 
@@ -41,7 +43,8 @@ class RayExecutor:
     executor is open. A process that is connected to a cluster already stays with that one. ``folder`` is where jobs'
     files go; workers that see it write there, from others they are fetched. ``most`` bounds the slots. ``say`` is
     told, from another thread, what a user should know while waiting.
-    Raises ClusterError where the cluster cannot be used.
+    ``share`` may be a function of the memory of a GPU in bytes, None where the cluster has none. Raises ClusterError
+    where the cluster cannot be used.
     """
 
     def __init__(
@@ -49,14 +52,13 @@ class RayExecutor:
         evaluate: Evaluate = train,
         *,
         address: str | None = None,
-        share: Share | None = None,
+        share: Share | Callable[[float | None], Share] | None = None,
         folder: Path | None = None,
         cpus: int | None = None,
         most: int | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._evaluate = evaluate
-        self._share = share or Share()
         self._most = most
         self._say = say
         self._probe = None if folder is None else folder / ".executor"
@@ -71,11 +73,10 @@ class RayExecutor:
             _connect(address, cpus)
         try:
             nodes = _nodes()
+            self._share = share(_gpu_memory(nodes)) if callable(share) else share or Share()
             cluster.check_share(self._share, nodes)
             if address is not None:
                 cluster.check_versions(_facts_of(nodes))
-            if self._probe is not None:
-                replace_file(self._probe, self._token.encode())
         except BaseException:
             self._disconnect()
             raise
@@ -121,6 +122,8 @@ class RayExecutor:
             fit.join(ENDED)
 
     def _start(self) -> None:
+        if self._probe is not None:
+            replace_file(self._probe, self._token.encode())
         self._desk = Desk(self._say)
         given = (self._desk, self._evaluate, self._share, self._probe, self._token)
         self._fit = threading.Thread(target=_fit, args=given, name="ray-tune", daemon=True)
@@ -162,15 +165,36 @@ def _nodes() -> list[Node]:
 
 
 def _facts_of(nodes: list[Node]) -> dict[str, dict[str, str]]:
-    """The versions on each node, by its address; ClusterError where a node does not answer."""
-    place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    ask = ray.remote(num_cpus=0, max_retries=0)(cluster.versions)
-    asked = {node.address: ask.options(scheduling_strategy=place(node.id, soft=False)).remote() for node in nodes}
+    """The versions on each node, by its address."""
+    return _on_each(nodes, cluster.versions, num_cpus=0)
+
+
+def _on_each(nodes: list[Node], function: Callable[[], T], **takes: float) -> dict[str, T]:
+    """What ``function`` gives on each node, by the node's address; ClusterError where one does not answer."""
+    task: Any = ray.remote(max_retries=0, **takes)(function)  # type: ignore[call-overload]
+    asked = {
+        node.address: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote()
+        for node in nodes
+    }
     try:
-        found: list[dict[str, str]] = ray.get(list(asked.values()), timeout=cluster.PATIENCE)
+        found = ray.get(list(asked.values()), timeout=cluster.PATIENCE)
     except ray.exceptions.RayError as error:
         raise ClusterError(cluster.refusal(None, error)) from error
     return dict(zip(asked, found, strict=True))
+
+
+def _gpu_memory(nodes: list[Node]) -> float | None:
+    """The memory of a GPU in bytes, the least of those of all nodes; None where no node has one."""
+
+    def of_this_node() -> float:
+        import torch
+
+        return float(torch.cuda.get_device_properties(0).total_memory)
+
+    having = [node for node in nodes if node.gpu]
+    if not having:
+        return None
+    return min(_on_each(having, of_this_node, num_gpus=0.001).values())
 
 
 # ---- Tune's side
@@ -220,7 +244,8 @@ def _trainable(evaluate: Evaluate, share: Share, probe: Path | None, token: str)
 
         def setup(self, config: dict[str, Any]) -> None:
             share.enforce()
-            self._worker = Worker(evaluate, shared=shares(probe, token))
+            device = "cuda" if share.gpu else "cpu"
+            self._worker = Worker(evaluate, shared=shares(probe, token), device=device)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             return True
@@ -257,7 +282,7 @@ class _Searcher(tune.search.Searcher):
         job = self._desk.take(block=not self._forward.jobs)
         if job is None:
             return self.FINISHED if self._desk.closed else None
-        self._forward.jobs[trial_id] = _Running(job)
+        self._forward.jobs[trial_id] = Running(job)
         return {"number": job.number}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -283,48 +308,24 @@ class _Closed(tune.Stopper):
         return self._desk.closed
 
 
-class _Running:
-    """A job under way: its last report, since when it runs, and whether its time was over."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.last: Report | None = None
-        self.since: float | None = None
-        self.overdue = False
-
-    def ended(self, kind: str, reason: str, **more: Any) -> Outcome:
-        """An outcome where the job itself could not give one."""
-        last = self.last
-        return Outcome(
-            self.job.number,
-            kind,
-            0 if last is None else last.step,
-            0.0 if last is None else last.seconds,
-            None if last is None else last.accuracy,
-            None if last is None else last.loss,
-            reason,
-            **more,
-        )
-
-
 class _Forward(tune.schedulers.FIFOScheduler):
     """Forwards what trials say to the study, and the study's answers to trials."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
-        self.jobs: dict[str, _Running] = {}
+        self.jobs: dict[str, Running] = {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         batch: Batch = result["batch"]
         running = self.jobs[trial.trial_id]
-        running.last = next((one for one in reversed(batch.messages) if isinstance(one, Report)), running.last)
+        running.heard(batch.messages)
         self._desk.put(batch.messages)
         # A stopped trial still has its say: how it ended, for how long it trained, where its checkpoint is. So the
         # answer goes to the trial, which ends, and not to Tune, which would end it unheard.
         if batch.asks and not self._desk.ask(running.job.number):
             _actor(trial).answer.remote(False)
-        return self.CONTINUE  # type: ignore[no-any-return]
+        return self.CONTINUE
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         running = self.jobs.pop(trial.trial_id)
@@ -338,9 +339,10 @@ class _Forward(tune.schedulers.FIFOScheduler):
             return
         if batch.weights is not None and running.job.weights is not None:
             try:
-                _fetch(_actor(trial), running.job.weights, batch.weights)
+                read = _actor(trial).read.remote
+                fetch(lambda *piece: ray.get(read(*piece)), running.job.weights, batch.weights)
             except ray.exceptions.RayError as error:
-                self._desk.put([running.ended("lost", f"its worker died with the weights: {_line(error)}")])
+                self._desk.put([running.lost(cluster.last_line(str(error)))])
                 return
             except OSError as error:
                 self._desk.fail(RunFolderError(cluster.unwritten(running.job.weights, error)))
@@ -352,23 +354,13 @@ class _Forward(tune.schedulers.FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         running = self.jobs.pop(trial.trial_id)
-        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
         if self._desk.closed:
             return
-        if running.overdue:
-            limit = running.job.seconds_limit
-            reason = f"out of time: it ran for more than resources.seconds, {limit:g} s, and was ended"
-            self._desk.put([running.ended("failed", reason, cause="time")])
-        elif cluster.by_memory(text):
-            reason = "out of memory: its node had none left, and Ray ended the trial"
-            self._desk.put([running.ended("failed", reason, cause="memory")])
-        elif "creation task" in text:
-            self._desk.fail(ClusterError(f"a worker cannot start: {cluster.last_line(text)}"))
-        elif "ActorDied" in text or "ActorUnavailable" in text or "actor died" in text or "unavailable" in text:
-            self._desk.put([running.ended("lost", f"its worker died: {cluster.last_line(text)}")])
+        end = running.end(Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+        if isinstance(end, Outcome):
+            self._desk.put([end])
         else:
-            reason = f"its worker failed: {cluster.last_line(text)}"
-            self._desk.put([running.ended("failed", reason, traceback=text)])
+            self._desk.fail(end)
 
 
 class _Watch(tune.Callback):
@@ -395,14 +387,9 @@ class _Watch(tune.Callback):
             for trial in trials:
                 if trial.trial_id in self._forward.jobs and _actor(trial) is not None:
                     ray.kill(_actor(trial))
-        now = time.monotonic()
-        late = {
-            key
-            for key, one in self._forward.jobs.items()
-            if one.since is not None and one.job.seconds_limit is not None and now - one.since > one.job.seconds_limit
-        }
+        late = {key for key, running in self._forward.jobs.items() if running.late}
         for trial in trials if late else ():
-            if trial.trial_id in late and not self._forward.jobs[trial.trial_id].overdue:
+            if trial.trial_id in late:
                 self._forward.jobs[trial.trial_id].overdue = True
                 # Killed from outside: it may hang in C, where nothing inside can end it.
                 ray.kill(_actor(trial))
@@ -410,22 +397,3 @@ class _Watch(tune.Callback):
 
 def _actor(trial: Any) -> Any:
     return trial.temporary_state.ray_actor
-
-
-def _fetch(actor: Any, path: Path, size: int) -> None:
-    """Bring the weights that a worker left on its own disk to ``path``, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            for offset in range(0, size, PIECE):
-                file.write(ray.get(actor.read.remote(offset, PIECE)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def _line(error: BaseException) -> str:
-    return cluster.last_line(str(error))

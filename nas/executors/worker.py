@@ -1,5 +1,7 @@
 """What runs one job after another in a worker's process: the far end of an executor. No ray here."""
 
+import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -14,6 +16,7 @@ Evaluate = Callable[[Job], Generator[Report, bool, Outcome]]
 
 TOGETHER = 0.05  # seconds for which messages are gathered ...
 QUICK = 0.005  # ... as long as each comes this soon after the one before it
+PIECE = 32 * 2**20  # bytes of weights fetched at once
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class Batch:
 class Worker:
     """Holds the job under way. ``shared`` says whether the driver's folder can be written from here."""
 
-    def __init__(self, evaluate: Evaluate, *, shared: bool) -> None:
+    def __init__(self, evaluate: Evaluate, *, shared: bool, device: str = "cpu") -> None:
         self._evaluate = evaluate
         self._shared = shared
+        self._device = device
         self._running: Generator[Report, bool, Outcome] | None = None
         self._answer: bool | None = None  # None starts a generator
         self._folder: Path | None = None
@@ -52,6 +56,7 @@ class Worker:
     def take(self, job: Job) -> None:
         """Begin a job, in place of whatever was under way."""
         self.close()
+        job = replace(job, device=self._device)
         if job.weights is not None and not self._shared:
             self._folder = Path(tempfile.mkdtemp(prefix="wireloom-"))
             self._weights = self._folder / job.weights.name
@@ -101,6 +106,21 @@ class Worker:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = self._weights = None
+
+
+def fetch(read: Callable[[int, int], bytes], path: Path, size: int) -> None:
+    """Bring what a worker left on its disk to ``path``, whole or not at all; ``read`` is its :meth:`Worker.read`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            for offset in range(0, size, PIECE):
+                file.write(read(offset, PIECE))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def shares(probe: Path | None, token: str) -> bool:
