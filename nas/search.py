@@ -124,7 +124,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console, exec
     from nas.evaluate import dataset
     from nas.executors.serial import SerialExecutor
 
-    study = Study(experiment, folder, executor or SerialExecutor())
+    executor = executor or SerialExecutor()
+    study = Study(experiment, folder, executor)
     views = Views(folder.path, experiment, study.ledger)
     data = dataset(experiment.data.source)
     folder.settle(environment(data.fingerprint, _device(), data.files))
@@ -160,6 +161,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console, exec
         except BaseException:
             tracker.interrupted()
             raise
+        finally:
+            executor.close()
         with study.timed("views"):
             views.write_all()
             for problem in views.problems:

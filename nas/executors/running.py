@@ -51,7 +51,7 @@ class Running:
 
     def lost(self, why: str) -> Outcome:
         """The outcome of a job whose worker died."""
-        return self._ended("lost", f"its worker died: {why}")
+        return self._ended("lost", why)
 
     def _ended(self, kind: str, reason: str, **more: Any) -> Outcome:
         last = self._last
