@@ -245,7 +245,8 @@ def _trainable(evaluate: Evaluate, share: Share, probe: Path | None, token: str)
         def setup(self, config: dict[str, Any]) -> None:
             share.enforce()
             device = "cuda" if share.gpu else "cpu"
-            self._worker = Worker(evaluate, shared=shares(probe, token), device=device)
+            # The number of threads is a setting of each thread.
+            self._worker = Worker(evaluate, shared=shares(probe, token), device=device, prepare=share.enforce)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             return True

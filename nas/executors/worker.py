@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 from graphs.errors import UserError
 from nas.jobs import Job, Outcome, Report
@@ -42,14 +44,24 @@ class Batch:
 
 
 class Worker:
-    """Holds the job under way. ``shared`` says whether the driver's folder can be written from here."""
+    """Holds the job under way, which runs in a thread: it goes on while its messages travel.
 
-    def __init__(self, evaluate: Evaluate, *, shared: bool, device: str = "cpu") -> None:
+    ``prepare`` is called in each such thread. ``shared`` says whether the driver's folder can be written from here.
+    """
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        *,
+        shared: bool,
+        device: str = "cpu",
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         self._evaluate = evaluate
         self._shared = shared
         self._device = device
-        self._running: Generator[Report, bool, Outcome] | None = None
-        self._answer: bool | None = None  # None starts a generator
+        self._prepare = prepare
+        self._run: _Run | None = None
         self._folder: Path | None = None
         self._weights: Path | None = None
 
@@ -61,35 +73,23 @@ class Worker:
             self._folder = Path(tempfile.mkdtemp(prefix="wireloom-"))
             self._weights = self._folder / job.weights.name
             job = replace(job, weights=self._weights)
-        self._running = self._evaluate(job)
-        self._answer = None
+        self._run = _Run(self._evaluate, job, self._prepare)
 
     def answer(self, go_on: bool) -> None:
-        """The answer to the report that asked; without one it is yes."""
-        self._answer = go_on
+        """The answer to the report that asked; without one, the next :meth:`step` says yes."""
+        assert self._run is not None, "answer() without a job"
+        self._run.answer(go_on)
 
     def step(self) -> Batch:
-        """Run to the next message, or over a few that follow each other quickly."""
-        assert self._running is not None, "step() without a job"
-        messages: list[Report | Outcome] = []
-        began = before = time.perf_counter()
-        try:
-            while True:
-                message = self._running.send(self._answer)  # type: ignore[arg-type]
-                self._answer = True
-                messages.append(message)
-                now = time.perf_counter()
-                if message.asks or now - before > QUICK or now - began > TOGETHER:
-                    return Batch(tuple(messages))
-                before = now
-        except StopIteration as stop:
-            self._running = None
-            there = self._weights is not None and self._weights.exists()
-            size = self._weights.stat().st_size if there and self._weights is not None else None
-            return Batch((*messages, stop.value), weights=size)
-        except UserError as error:
-            self._running = None
-            return Batch(tuple(messages), error=str(error))
+        """What the job says next: waits for a message, and takes those that follow it quickly along."""
+        assert self._run is not None, "step() without a job"
+        messages, error = self._run.gather()
+        if error is not None and not isinstance(error, UserError):
+            raise error
+        size = None
+        if messages and isinstance(messages[-1], Outcome) and self._weights is not None and self._weights.exists():
+            size = self._weights.stat().st_size
+        return Batch(messages, size, None if error is None else str(error))
 
     def read(self, offset: int, size: int) -> bytes:
         """A piece of the weights that the last job left."""
@@ -99,13 +99,68 @@ class Worker:
             return file.read(size)
 
     def close(self) -> None:
-        """Let go of what runs and of what was left."""
-        if self._running is not None:
-            self._running.close()
-            self._running = None
+        """Let go of what runs, which ends at its next report, and of what was left."""
+        if self._run is not None:
+            self._run.leave()
+            self._run = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = self._weights = None
+
+
+class _Run:
+    """One job in its thread."""
+
+    def __init__(self, evaluate: Evaluate, job: Job, prepare: Callable[[], None]) -> None:
+        self._said: SimpleQueue[Report | Outcome | BaseException] = SimpleQueue()
+        self._answers: SimpleQueue[bool] = SimpleQueue()
+        self._asked = False
+        self._left = False
+        self._thread = Thread(target=self._main, args=(evaluate, job, prepare), name=f"trial-{job.number}", daemon=True)
+        self._thread.start()
+
+    def _main(self, evaluate: Evaluate, job: Job, prepare: Callable[[], None]) -> None:
+        try:
+            prepare()
+            running = evaluate(job)
+            answer: bool | None = None  # which starts a generator
+            while True:
+                message = running.send(answer)  # type: ignore[arg-type]
+                self._said.put(message)
+                answer = self._answers.get() if message.asks else True
+                if self._left:
+                    running.close()
+                    return
+        except StopIteration as stop:
+            self._said.put(stop.value)
+        except BaseException as error:
+            self._said.put(error)
+
+    def answer(self, go_on: bool) -> None:
+        self._asked = False
+        self._answers.put(go_on)
+
+    def gather(self) -> tuple[tuple[Report | Outcome, ...], BaseException | None]:
+        """Messages up to one that asks, the last, or a pause; and what the job died of, if it did."""
+        if self._asked:
+            self.answer(True)
+        messages: list[Report | Outcome] = []
+        until = time.monotonic() + TOGETHER
+        try:
+            found = self._said.get()
+            while not isinstance(found, BaseException):
+                messages.append(found)
+                self._asked = isinstance(found, Report) and found.asks
+                if self._asked or isinstance(found, Outcome) or time.monotonic() > until:
+                    return tuple(messages), None
+                found = self._said.get(timeout=QUICK)
+        except Empty:
+            return tuple(messages), None
+        return tuple(messages), found
+
+    def leave(self) -> None:
+        self._left = True
+        self._answers.put(False)
 
 
 def fetch(read: Callable[[int, int], bytes], path: Path, size: int) -> None:

@@ -1,46 +1,23 @@
 """What every executor does. Another one joins by adding its name to the fixture ``executor``."""
 
 import random
-import shutil
-import sys
-import tempfile
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+import torch
 
 from graphs import Topology
+from nas.evaluate import evaluate
 from nas.executors.serial import SerialExecutor
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.run_folder import RunFolder
 from nas.study import Study
+from nas.views import Views
+from trainers import checkpoint
 from trainers.recipe import Recipe
-
-
-@pytest.fixture(scope="module")
-def cores():
-    """Ray on two cores, for the tests of a module. The path of its folder must be short: sockets are in it."""
-    import ray
-
-    folder = tempfile.mkdtemp(prefix="wl-")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def with_ray(trainer):
-    from ray import cloudpickle
-
-    from nas.executors.ray import RayExecutor
-
-    # Workers cannot import what tests are in.
-    cloudpickle.register_pickle_by_value(sys.modules[type(trainer).__module__])
-    return RayExecutor(trainer)
-
-
-EXECUTORS = {"serial": SerialExecutor, "ray": with_ray}
 
 
 class Recorded:
@@ -61,12 +38,11 @@ class Recorded:
 @pytest.fixture(params=["serial", pytest.param("ray", marks=pytest.mark.slow)])
 def executor(request):
     """Makes an executor that runs the given stand-in for training."""
-    if request.param == "ray":
-        request.getfixturevalue("cores")
+    kind = SerialExecutor if request.param == "serial" else request.getfixturevalue("on_ray")
     made = []
 
     def build(trainer):
-        made.append(Recorded(EXECUTORS[request.param](trainer)))
+        made.append(Recorded(kind(trainer)))
         return made[-1]
 
     yield build
@@ -147,3 +123,30 @@ class TestAnyExecutor:
         first = whole()
         random.seed(1)
         assert whole() == first
+
+
+@pytest.mark.slow
+def test_one_trial_at_a_time_ray_does_what_serial_does(on_ray, make, tmp_path, rows):
+    """The same trials, statuses, records and files for the same seed, really trained."""
+    changes = {"halving": {"rungs": 3, "keep": 0.34}, "sampler": "tpe"}
+    experiment = make(trials=6, search=changes)
+    made = {}
+    for name, subject in (("serial", SerialExecutor()), ("ray", on_ray(evaluate, most=1, folder=tmp_path))):
+        folder = RunFolder.create(tmp_path / name, experiment)
+        study = Study(experiment, folder, subject)
+        study.run()
+        subject.close()
+        folder.log.close()
+        Views(folder.path, experiment, study.ledger).write_tables()
+        made[name] = study.ledger
+    assert rows(tmp_path / "ray" / "trials.csv") == rows(tmp_path / "serial" / "trials.csv")
+    files = {name: sorted(str(p.relative_to(tmp_path / name)) for p in (tmp_path / name).rglob("*")) for name in made}
+    assert files["ray"] == files["serial"]
+    for mine, theirs in zip(made["ray"].ordered(), made["serial"].ordered(), strict=True):
+        assert replace(mine, seconds=0.0) == replace(theirs, seconds=0.0)
+    weights = [name for name in files["ray"] if name.endswith(".safetensors")]
+    assert weights
+    for name in weights:
+        ours, theirs = (checkpoint.load(tmp_path / one / name)[0] for one in ("ray", "serial"))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
