@@ -49,7 +49,12 @@ def search(
     experiment_file: ExperimentFile,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials in all, baselines included.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, data order and weights.")] = None,
-    executor: Annotated[str, typer.Option(help="Where trials run: serial, in this process.")] = "serial",
+    executor: Annotated[
+        str | None, typer.Option(help="Where trials run: serial (default), in this process, or ray, on all cores.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT|ray://HOST:PORT", help="A running Ray cluster to run them on.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME, numbered.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Show the space and what it costs; write nothing.")] = False,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run, or make a finished one longer.")] = False,
@@ -62,13 +67,14 @@ def search(
       wireloom search experiments/digits.yaml --dry-run
       wireloom search experiments/digits.yaml --trials 12 --out runs/quick
       wireloom search experiments/digits.yaml --out runs/quick --resume
+      wireloom search experiments/digits.yaml --ray-address 10.0.0.1:6379
     """
     from nas.dry_run import print_plan
+    from nas.executors.choice import Place, opened
     from nas.run_folder import RunFolder, choose
     from nas.search import check_reachable, plan_of, run_search
 
-    if executor != "serial":
-        raise UserError(f"--executor {executor!r} is not in this version; it has: serial")
+    place = Place(executor, ray_address)
     experiment = plan_of(experiment_file)
     changes = {"trials": trials, "seed": seed}
     experiment = experiment.replace(**{name: value for name, value in changes.items() if value is not None})
@@ -79,15 +85,17 @@ def search(
     path = choose(experiment, out, resume)
     again = ["wireloom", "search", str(experiment_file), "--out", str(path), "--resume"]
     again += [text for name, value in changes.items() if value is not None for text in (f"--{name}", str(value))]
+    again += place.options
     folder = None
     try:
-        if resume:
-            folder = RunFolder.resume(path, experiment, exactly=trials is not None)
-        else:
-            folder = RunFolder.create(path, experiment)
-        note = "  (Ctrl-C stops; --resume continues)"
-        console.print(f"run folder: [bold]{escape(str(path))}[/]{note}", soft_wrap=True)
-        done = run_search(folder.experiment, folder, console)
+        with opened(place, experiment, path, lambda text: console.print(escape(text), soft_wrap=True)) as where:
+            if resume:
+                folder = RunFolder.resume(path, experiment, exactly=trials is not None)
+            else:
+                folder = RunFolder.create(path, experiment)
+            note = "  (Ctrl-C stops; --resume continues)"
+            console.print(f"run folder: [bold]{escape(str(path))}[/]{note}", soft_wrap=True)
+            done = run_search(folder.experiment, folder, console, where)
     except KeyboardInterrupt:
         if (path / "experiment.yaml").exists():
             text = f"interrupted; nothing is lost. Continue with:\n  {shlex.join(again)}"

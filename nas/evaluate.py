@@ -154,7 +154,7 @@ def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, boo
             job.backbone,
             seed=job.seed,
             **data.facts,
-        )
+        ).to(job.device)
         keeper = None
         if job.keep is not None:
             job.keep.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +172,7 @@ def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, boo
             watch.run(False)
             step, accuracy, loss = point.step, point.accuracy, point.loss
             asks = step in job.ask_at
-            report = Report(job.number, step, point.train_loss, accuracy, loss, asks)
+            report = Report(job.number, step, point.train_loss, accuracy, loss, asks, seconds=watch.seconds)
             if keeper is not None:
                 keeper.said(report)
             go_on = yield report

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_
 
 from nas.objectives import AUC_LOW
 from nas.options import Gates, Latency, Open
+from nas.resources import Resources
 from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
@@ -258,6 +259,7 @@ class Experiment(Strict):
     search: Search = Search()
     confirm: Confirm | None = None
     latency: Latency = Latency()
+    resources: Resources = Resources()
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:

@@ -35,7 +35,8 @@ class Job:
     ``weights`` is where the trained weights go, if anywhere. ``keep`` is where the state of the training is kept every
     ``keep_seconds`` seconds, and from where it goes on if it is there already; ``waits`` says that a job which is told
     to stop keeps its state there, to go on another time. ``test`` asks for the test split at the very end:
-    a trial of a search never does.
+    a trial of a search never does. ``seconds_limit`` is how long a trial may run, by the clock, before an executor that
+    can end it does; ``device`` is where torch is to train it.
     """
 
     number: int
@@ -55,13 +56,16 @@ class Job:
     test: bool = False
     latency: Timing | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    seconds_limit: float | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """One measurement of a running trial; ``asks`` whether the study is to say if it goes on.
 
-    ``kept``: it was made before the checkpoint that the training went on from, and is said again.
+    ``kept``: it was made before the checkpoint that the training went on from, and is said again. ``seconds`` is that
+    of training steps so far.
     """
 
     number: int
@@ -72,13 +76,15 @@ class Report:
     asks: bool
     kept: bool = False
     latency: float | None = None  # seconds of inference, where the job asked for them
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a job ended: ``complete``, ``stopped``, ``rejected`` (too slow), ``diverged``, ``failed``, or ``lost``.
 
-    A lost job says nothing of its topology and is run again. ``seconds`` is that of training steps.
+    A lost job says nothing of its topology and is run again. ``seconds`` is that of training steps. ``cause`` says of a
+    failure that it was for want of ``memory`` or ``time``.
     """
 
     number: int
@@ -92,3 +98,4 @@ class Outcome:
     test_accuracy: float | None = None
     test_loss: float | None = None
     latency: float | None = None
+    cause: str | None = None

@@ -16,6 +16,7 @@ from nas import interrupts
 from nas.advice import advice
 from nas.confirm import confirm
 from nas.errors import ExperimentError
+from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.gates import train_gates
 from nas.ledger import Ask
@@ -124,12 +125,15 @@ def _picture(trial: Trial) -> bytes | None:
     return None if trial.topology is None else draw.thumbnail(topology_of(trial))
 
 
-def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> Done:
-    """Run or continue the search in ``folder`` and write every view; KeyboardInterrupt leaves it resumable."""
+def run_search(experiment: Experiment, folder: RunFolder, console: Console, executor: Executor | None = None) -> Done:
+    """Run or continue the search in ``folder`` and write every view; KeyboardInterrupt leaves it resumable.
+
+    Trials run in ``executor``, by default one at a time in this process.
+    """
     from nas.evaluate import dataset
     from nas.executors.serial import SerialExecutor
 
-    executor = SerialExecutor()
+    executor = executor or SerialExecutor()
     study = Study(experiment, folder, executor)
     views = Views(folder.path, experiment, study.ledger)
     data = dataset(experiment.data.source)

@@ -273,6 +273,7 @@ class Study:
             steps=plan.steps,
             flops_per_step=plan.flops_per_step,
             report_at=(),
+            seconds_limit=self.experiment.resources.seconds,
         )
 
     def _objectives(

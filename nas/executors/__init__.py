@@ -8,7 +8,10 @@ from nas.jobs import Job, Outcome, Report
 class Executor(Protocol):
     """Runs up to ``slots`` jobs at a time and hands back what they say, one message at a time."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many jobs may be under way; may change while they are."""
+        ...
 
     def submit(self, job: Job) -> None:
         """Start a job; at most ``slots`` are under way at once."""

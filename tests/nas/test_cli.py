@@ -280,10 +280,33 @@ def refreshed(ran):
     return type(ran)(ran.status, "" if ran.out.startswith("run folder: ") else ran.out, ran.err)
 
 
-def test_only_the_serial_executor_is_in_this_version(wireloom, write, tmp_path, tree):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--executor", "dask"], ("'dask' is not one of: serial, ray",)),
+        (["--executor", "serial", "--ray-address", "auto"], ("--ray-address goes with --executor ray",)),
+        (["--ray-address", "10.0.0.1"], ("'10.0.0.1' is no address", "HOST:PORT")),
+        (["--ray-address", "127.0.0.1:1"], ("127.0.0.1:1", "nothing answers there", "ray start --head")),
+    ],
+    ids=["unknown", "both", "malformed", "unreachable"],
+)
+def test_an_executor_that_cannot_be_had_is_refused_before_anything_is_written(
+    wireloom, write, tmp_path, tree, options, said
+):
     path = write()
     before = tree(tmp_path)
-    assert refused(wireloom("search", path, "--executor", "ray"), "'ray' is not in this version", "serial")
+    assert refused(wireloom("search", path, *options), *said)
+    assert tree(tmp_path) == before
+
+
+def test_without_ray_it_says_how_to_get_it(wireloom, write, tmp_path, tree, monkeypatch):
+    path = write()
+    before = tree(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "nas.executors.ray", raising=False)
+    assert refused(
+        wireloom("search", path, "--executor", "ray"), "ray is not installed", "pip install 'wireloom[search]'"
+    )
     assert tree(tmp_path) == before
 
 

@@ -2,28 +2,47 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+import torch
 
 from graphs import Topology
+from nas.evaluate import evaluate
 from nas.executors.serial import SerialExecutor
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.run_folder import RunFolder
 from nas.study import Study
+from nas.views import Views
+from trainers import checkpoint
 from trainers.recipe import Recipe
 
-EXECUTORS = {"serial": SerialExecutor}
+
+class Recorded:
+    """An executor that remembers the jobs it was given, wherever they run."""
+
+    def __init__(self, executor) -> None:
+        self.executor = executor
+        self.jobs = []
+
+    def __getattr__(self, name):
+        return getattr(self.executor, name)
+
+    def submit(self, job):
+        self.jobs.append(job)
+        self.executor.submit(job)
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=["serial", pytest.param("ray", marks=pytest.mark.slow)])
 def executor(request):
     """Makes an executor that runs the given stand-in for training."""
+    kind = SerialExecutor if request.param == "serial" else request.getfixturevalue("on_ray")
     made = []
 
     def build(trainer):
-        made.append(EXECUTORS[request.param](trainer))
+        made.append(Recorded(kind(trainer)))
         return made[-1]
 
     yield build
@@ -79,16 +98,17 @@ class TestAnyExecutor:
         trainer = fake(ends=("complete",) * 3 + ("diverged", "failed"))
         experiment = make(space=wide, trials=40, search={"sampler": "random", "halving": {}}, limits={"flops": 9_000})
         folder = RunFolder.create(tmp_path / "run", experiment)
-        study = Study(experiment, folder, executor(trainer))
+        subject = executor(trainer)
+        study = Study(experiment, folder, subject)
         study.run()
         folder.log.close()
         trials = study.ledger.ordered()
         count = Counter(trial.status for trial in trials)
         assert set(count) == set(Status)
-        assert count.total() - count[Status.REJECTED] == 40 == len(trainer.jobs)
+        assert count.total() - count[Status.REJECTED] == 40 == len(subject.jobs)
         assert study.ledger.open == {}, "no trial is left running"
         assert {ask.verdict for ask in study.ledger.asks} == {"job", "rejected", "duplicate"}
-        digests = [Topology.from_dict(job.topology).digest for job in trainer.jobs]
+        digests = [Topology.from_dict(job.topology).digest for job in subject.jobs]
         assert len(set(digests)) == len(digests), "nothing is trained twice"
         assert Ledger.replay(folder.log.events) == study.ledger
 
@@ -103,3 +123,30 @@ class TestAnyExecutor:
         first = whole()
         random.seed(1)
         assert whole() == first
+
+
+@pytest.mark.slow
+def test_one_trial_at_a_time_ray_does_what_serial_does(on_ray, make, tmp_path, rows):
+    """The same trials, statuses, records and files for the same seed, really trained."""
+    changes = {"halving": {"rungs": 3, "keep": 0.34}, "sampler": "tpe"}
+    experiment = make(trials=6, search=changes)
+    made = {}
+    for name, subject in (("serial", SerialExecutor()), ("ray", on_ray(evaluate, most=1, folder=tmp_path))):
+        folder = RunFolder.create(tmp_path / name, experiment)
+        study = Study(experiment, folder, subject)
+        study.run()
+        subject.close()
+        folder.log.close()
+        Views(folder.path, experiment, study.ledger).write_tables()
+        made[name] = study.ledger
+    assert rows(tmp_path / "ray" / "trials.csv") == rows(tmp_path / "serial" / "trials.csv")
+    files = {name: sorted(str(p.relative_to(tmp_path / name)) for p in (tmp_path / name).rglob("*")) for name in made}
+    assert files["ray"] == files["serial"]
+    for mine, theirs in zip(made["ray"].ordered(), made["serial"].ordered(), strict=True):
+        assert replace(mine, seconds=0.0) == replace(theirs, seconds=0.0)
+    weights = [name for name in files["ray"] if name.endswith(".safetensors")]
+    assert weights
+    for name in weights:
+        ours, theirs = (checkpoint.load(tmp_path / one / name)[0] for one in ("ray", "serial"))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)

@@ -1,0 +1,64 @@
+"""The executor that a command asks for, ready to be used. Ray is loaded only where it is asked for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from graphs.errors import UserError
+from nas.executors import Executor
+from nas.experiment import Experiment
+from nas.resources import share_of
+
+EXECUTORS = ("serial", "ray")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a search is to run: the options ``--executor`` and ``--ray-address``. Raises UserError."""
+
+    executor: str | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise UserError(f"--executor {self.executor!r} is not one of: {', '.join(EXECUTORS)}")
+        if self.executor == "serial" and self.address is not None:
+            raise UserError("--ray-address goes with --executor ray; leave one of the two out")
+
+    @property
+    def options(self) -> list[str]:
+        """The same as arguments of a command."""
+        given = {"--executor": self.executor, "--ray-address": self.address}
+        return [text for name, value in given.items() if value is not None for text in (name, value)]
+
+
+@contextmanager
+def opened(place: Place, experiment: Experiment, folder: Path, say: Callable[[str], None]) -> Iterator[Executor]:
+    """The executor, let go of at the end; ``say`` is told what a user should know while it waits for machines.
+
+    Raises UserError where it cannot be had: ray is not installed, or the cluster cannot be used.
+    """
+    if place.executor in (None, "serial") and place.address is None:
+        from nas.executors.serial import SerialExecutor
+
+        yield SerialExecutor()
+        return
+    from nas.search import check_reachable
+
+    try:
+        import nas.executors.ray as module
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "ray":
+            raise
+        raise UserError("--executor ray needs ray, which is not installed: pip install 'wireloom[search]'") from error
+    # A GPU's share is derived from what the largest trial takes: of the points whose costs are looked at beforehand.
+    peak = max(item.peak_bytes for item in check_reachable(experiment))
+    with module.RayExecutor(
+        address=place.address,
+        share=partial(share_of, experiment.resources, threads=experiment.train.threads, peak=peak),
+        folder=folder,
+        say=say,
+    ) as executor:
+        yield executor

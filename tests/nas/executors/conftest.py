@@ -1,0 +1,38 @@
+"""Ray on this machine for tests, and executors on it whose trainers are made up in tests."""
+
+import contextlib
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def cores():
+    """Ray on two cores, for the tests of a module. The path of its folder must be short: sockets are in it."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="wl-")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def with_ray(trainer, **options):
+    """An executor on the Ray of this process, for a trainer that no worker could import."""
+    from ray import cloudpickle
+
+    from nas.executors.ray import RayExecutor
+
+    for kind in type(trainer).__mro__[:-1]:
+        cloudpickle.register_pickle_by_value(sys.modules[kind.__module__])
+    return RayExecutor(trainer, **options)
+
+
+@pytest.fixture
+def on_ray(cores):
+    """Makes such executors and lets go of them."""
+    with contextlib.ExitStack() as stack:
+        yield lambda trainer, **options: stack.enter_context(with_ray(trainer, **options))

@@ -1,0 +1,177 @@
+"""What can go wrong with trials and workers, in real processes. What every executor does is in test_init.py."""
+
+import ctypes
+import os
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from graphs import families
+from nas.errors import RunFolderError
+from nas.jobs import Job, Outcome, Report
+from nas.ledger import Ledger
+from nas.records import Status
+from nas.run_folder import RunFolder
+from nas.study import Study
+from trainers.recipe import Recipe
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Odd:
+    """Trains nothing; trials by number meet with what ``fates`` says, in their first run alone where it ends in !."""
+
+    fates: dict[int, str]
+    notes: Path
+    weights: bytes = b"weights"
+    jobs: list[Job] = field(default_factory=list)
+
+    def __call__(self, job):
+        mark = self.notes / f"began-{job.number}"
+        again = mark.exists()
+        mark.touch()
+        (self.notes / f"pid-{os.getpid()}").touch()
+        fate = self.fates.get(job.number, "")
+        if fate.endswith("!"):
+            fate = "" if again else fate[:-1]
+        yield Report(job.number, 1, 1.0, 0.5, 0.7, False, seconds=0.5)
+        if fate == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fate == "hangs":
+            ctypes.PyDLL(None).pause()  # in C, with Python's lock held: no code of ours runs in this process again
+        if fate == "leaves":
+            os._exit(3)
+        if fate == "waits":
+            while not (self.notes / "go").exists():
+                time.sleep(0.05)
+        if fate == "disk":
+            raise RunFolderError("the disk is full")
+        if fate == "broken":
+            raise LookupError("nothing like it was foreseen")
+        if job.weights is not None:
+            job.weights.write_bytes(self.weights)
+        return Outcome(job.number, "complete", job.steps, 0.25, 0.5 + job.number / 100, 0.7)
+
+
+def job(number=0, **changes) -> Job:
+    topology = families.residual(depth=2 + number).to_dict()
+    return Job(number, topology, "digits", {}, Recipe(), 0, 10, 1.0, (1,), **changes)
+
+
+def outcome(subject) -> Outcome:
+    while not isinstance(message := subject.next(), Outcome):
+        pass
+    return message
+
+
+def test_a_worker_that_is_killed_loses_its_trial_and_the_next_one_runs(on_ray, tmp_path):
+    subject = on_ray(Odd({0: "killed!"}, tmp_path))
+    subject.submit(job())
+    lost = outcome(subject)
+    assert lost.kind == "lost"
+    assert lost.reason
+    assert "\n" not in lost.reason
+    subject.submit(job())
+    assert outcome(subject).kind == "complete"
+
+
+def test_a_trial_that_hangs_in_c_is_ended_when_its_time_is_over(on_ray, tmp_path):
+    subject = on_ray(Odd({0: "hangs"}, tmp_path))
+    subject.submit(job(seconds_limit=1.0))
+    subject.submit(job(1, seconds_limit=100.0))
+    ends = {one.number: one for one in (outcome(subject), outcome(subject))}
+    assert (ends[0].kind, ends[0].cause) == ("failed", "time")
+    assert ends[0].reason == "out of time: ended after resources.seconds, 1 s"
+    assert ends[1].kind == "complete"
+
+
+def test_the_time_limit_is_that_of_the_trial_and_not_of_waiting_for_a_machine(on_ray, tmp_path):
+    subject = on_ray(Odd({0: "waits"}, tmp_path), most=1)
+    subject.submit(job(0))
+    subject.submit(job(1, seconds_limit=60.0))
+    subject.submit(job(2, seconds_limit=60.0))
+    assert outcome(subject).number == 1
+    assert outcome(subject).number == 2
+    (tmp_path / "go").touch()
+    assert outcome(subject).kind == "complete"
+
+
+def test_a_fault_of_the_disk_reaches_the_study(on_ray, tmp_path):
+    subject = on_ray(Odd({0: "disk"}, tmp_path))
+    subject.submit(job())
+    with pytest.raises(RunFolderError, match="the disk is full"):
+        outcome(subject)
+
+
+def test_what_nobody_foresaw_is_a_failed_trial(on_ray, tmp_path):
+    subject = on_ray(Odd({0: "broken"}, tmp_path))
+    subject.submit(job())
+    failed = outcome(subject)
+    assert failed.kind == "failed"
+    assert "nothing like it was foreseen" in failed.reason
+    assert "LookupError" in failed.traceback
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_weights_are_there_when_the_outcome_is(on_ray, tmp_path, shared, monkeypatch):
+    monkeypatch.setattr("nas.executors.worker.PIECE", 1000)
+    content = bytes(range(256)) * 13
+    subject = on_ray(Odd({}, tmp_path, content), folder=tmp_path if shared else None)
+    subject.submit(job(weights=tmp_path / "w.safetensors"))
+    assert outcome(subject).kind == "complete"
+    assert (tmp_path / "w.safetensors").read_bytes() == content
+    subject.close()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".w")]
+
+
+def test_closing_ends_what_runs_within_seconds_and_more_can_be_submitted(on_ray, tmp_path):
+    subject = on_ray(Odd({0: "hangs!", 1: "hangs!"}, tmp_path))
+    for number in (0, 1):
+        subject.submit(job(number))
+    while len(list(tmp_path.glob("began-*"))) < 2:
+        time.sleep(0.05)
+    began = time.monotonic()
+    subject.close()
+    assert time.monotonic() - began < 40, "ray gives a process that hangs in C ten seconds"
+    for path in tmp_path.glob("pid-*"):
+        _gone(int(path.name[4:]))
+    subject.submit(job(0))
+    assert outcome(subject).kind == "complete"
+
+
+def _gone(pid: int) -> None:
+    """Wait until a process is no more; fails after a minute."""
+    for _ in range(600):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} still runs")
+
+
+def test_a_search_with_all_of_it_accounts_for_every_trial(on_ray, make, wide, tmp_path):
+    fates = {0: "killed!", 2: "hangs", 3: "broken", 5: "leaves!", 7: "killed", 8: "killed!"}
+    experiment = make(space=wide, trials=12, search={"sampler": "random", "retries": 2}, resources={"seconds": 2.0})
+    folder = RunFolder.create(tmp_path / "run", experiment)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    study = Study(experiment, folder, on_ray(Odd(fates, notes), folder=folder.path))
+    study.run()
+    study.executor.close()
+    folder.log.close()
+    assert study.ledger.open == {}
+    trials = {trial.number: trial for trial in study.ledger.ordered()}
+    count = Counter(trial.status for trial in trials.values())
+    assert count == {Status.COMPLETE: 9, Status.FAILED: 3}
+    assert "out of time" in trials[2].reason
+    assert "nothing like it" in trials[3].reason
+    assert "its worker died 3 times" in trials[7].reason
+    results = [event["number"] for event in folder.log.events if event["event"] == "result"]
+    assert sorted(results) == list(range(12)), "told once each"
+    assert Ledger.replay(folder.log.events) == study.ledger
