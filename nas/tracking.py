@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ class MlflowStore:
     def __init__(self, uri: str, experiment: str, folder: Path, key: str) -> None:
         from mlflow.tracking import MlflowClient
 
+        _make_database(uri, folder)
         self._client = MlflowClient(uri)
         self._search = key
         self._experiment: str = self._open(experiment, _artifacts_of(uri, folder))
@@ -214,10 +216,41 @@ def load() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def _make_database(uri: str, folder: Path) -> None:
+    """Make a SQLite database whole or not at all: one whose making was cut off MLflow can never open again."""
+    path = _sqlite_file(uri)
+    if path is None or path.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    if path.parent == folder.resolve():  # where nobody else makes one
+        for stale in path.parent.glob(f".{path.name}.*"):
+            stale.unlink()
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # MLflow keeps what it opened under a name
+    try:
+        MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+        try:
+            os.link(draft, path)  # which, unlike a rename, leaves the database of another process that was faster
+        except FileExistsError:
+            return
+        except OSError:  # no hard links on this file system
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite database, None of any other and of one in memory."""
+    if urlsplit(uri).scheme.partition("+")[0] != "sqlite":
+        return None
+    name = uri.partition(":///")[2].partition("?")[0]
+    return None if name in ("", ":memory:") else Path(name).resolve()
+
+
 def _artifacts_of(uri: str, folder: Path) -> str | None:
     """Where a store without a server keeps files; left to it, MLflow would use the working directory."""
     scheme = urlsplit(uri).scheme.partition("+")[0]
-    if scheme == "sqlite":
-        database = Path(uri.partition(":///")[2].partition("?")[0])
-        return (database.resolve().parent / "mlartifacts").as_uri()
+    database = _sqlite_file(uri)
+    if database is not None:
+        return (database.parent / "mlartifacts").as_uri()
     return (folder.resolve() / "mlartifacts").as_uri() if scheme in ("mysql", "postgresql", "mssql") else None

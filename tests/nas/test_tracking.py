@@ -9,7 +9,7 @@ import pytest
 from nas.records import CurvePoint, Status, Trial
 from nas.search_runs import SearchRuns
 from nas.tracked import running
-from nas.tracking import MlflowStore, load
+from nas.tracking import MlflowStore, _make_database, load
 
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings(
@@ -304,6 +304,39 @@ def test_what_a_continued_search_changes_is_changed(folder):
         assert run.data.metrics["trials"] == float(trials)
         stored = client(folder).download_artifacts(run.info.run_id, "experiment.yaml")
         assert Path(stored).read_text() == f"trials: {trials}\n"
+
+
+def test_a_database_that_was_not_finished_is_made_anew(tmp_path, monkeypatch):
+    """MLflow makes its tables in many steps, and cannot take them up again."""
+    from mlflow.store.db import utils
+
+    def kill(engine):
+        utils.InitialBase.metadata.create_all(engine)
+        raise SystemExit("killed")
+
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # nobody tidies up after a kill -9
+    monkeypatch.setattr(utils, "_initialize_tables", kill)
+    with pytest.raises(SystemExit):
+        whole_search(tracker(tmp_path, "cut"))
+    monkeypatch.undo()
+    assert [path.name.startswith(".mlflow.db.") for path in tmp_path.iterdir()] == [True]
+    whole_search(tracker(tmp_path, "cut"))
+    assert len(runs(tmp_path, "cut")) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlartifacts", "mlflow.db"]
+
+
+def test_a_database_of_a_faster_process_is_left_as_it_is(tmp_path, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    original = MlflowClient.search_experiments
+
+    def slow(self, *arguments, **options):
+        (tmp_path / "mlflow.db").write_text("that of another")
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", slow)
+    _make_database(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "run")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("mlflow.db", "that of another")]
 
 
 ASKED = {
