@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from graphs.errors import UserError
 from nas import interrupts
+from nas.commands.train import train
 
 if TYPE_CHECKING:
     from graphs import Topology
@@ -314,6 +315,9 @@ def audit(run: RunDir, as_json: AsJson = False) -> None:
         return
     for line in found.lines():
         typer.echo(line)
+
+
+app.command("train")(train)
 
 
 def _print_json(data: Any) -> None:
