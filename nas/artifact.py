@@ -147,13 +147,14 @@ def compile_topology_file(path: Path, out: Path) -> Topology:
     return topology
 
 
-def load_model(folder: Path, *, trust: bool = False) -> tuple[Classifier, Experiment]:
+def load_model(folder: Path | str, *, trust: bool = False) -> tuple[Classifier, Experiment]:
     """The trained model of a folder that ``wireloom compile RUN`` wrote, and its experiment.
 
     Raises UserError where the folder is not whole, or the weights belong to another topology or were trained on
     other data than those at hand. Runs no code from it; where its experiment names functions of a user, which would
     be called, it is refused but with ``trust``.
     """
+    folder = Path(folder)
     named = [f"{key}.function" for key in ("data", "backbone") if "function" in _section(folder, key)]
     if named and not trust:
         raise RunFolderError(

@@ -62,3 +62,46 @@ def card(
             "",
         ]
     )
+
+
+def trained_card(
+    experiment: Experiment,
+    topology: Topology,
+    *,
+    seed: int,
+    steps: int,
+    accuracy: float,
+    loss: float,
+    test_accuracy: float,
+    test_loss: float,
+    **others: object,
+) -> str:
+    """The card of a topology that was trained by itself; losses in nats per label."""
+    cost = priced(experiment, topology).cost
+    rows = [
+        ("data", f"{experiment.data.kind}, {experiment.backbone.kind} backbone, dim {experiment.backbone.dim}"),
+        ("validation accuracy, loss", f"{show('accuracy', accuracy)}, {loss:.4g}"),
+        ("test accuracy, loss", f"{show('accuracy', test_accuracy)}, {test_loss:.4g}"),
+        ("inference cost", f"{show('flops', cost.flops)}, of which wiring {show('flops', cost.wiring_flops)}"),
+        ("parameters", f"{cost.parameters:,}, of which wiring {cost.wiring_parameters:,}"),
+        ("trained for", f"{experiment.train.budget_gflops:g} GFLOPs, {steps:,} steps of {experiment.train.batch}"),
+    ]
+    return "\n".join(
+        [
+            f"# {experiment.name}: {topology}",
+            "",
+            f"Trained by `wireloom train`. Digest `{topology.digest}`, seed {seed}.",
+            "",
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {value} |" for name, value in rows),
+            "",
+            "One training run on one seed: confirm on fresh seeds before relying on a difference. The test split was",
+            "opened once, after training; a validation accuracy by which this topology was chosen is optimistic.",
+            "",
+            "```",
+            str(lower(topology)),
+            "```",
+            "",
+        ]
+    )

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from graphs.errors import UserError
 from nas import interrupts
+from nas.commands.train import train
 
 if TYPE_CHECKING:
     from graphs import Topology
@@ -348,6 +349,9 @@ def propose_command(
         typer.echo(f"proposed as {proposed.name}; what becomes of it will be in {proposed.result}")
     else:
         typer.echo(propose.sentence(found))
+
+
+app.command("train")(train)
 
 
 def _print_json(data: Any) -> None:

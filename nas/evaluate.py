@@ -49,10 +49,13 @@ class Classifier(nn.Module):
         return logits
 
 
-def build_model(topology: Topology, backbone: Mapping[str, Any], *, seed: int, **sizes: Any) -> Classifier:
+def build_model(
+    topology: Topology, backbone: Mapping[str, Any], *, seed: int, impl: str = "reference", **sizes: Any
+) -> Classifier:
     """The model of a trial at its initial weights, which depend on the seed and the blocks' names alone.
 
-    ``sizes`` are those of the data: :class:`trainers.catalogue.Facts`.
+    ``impl`` is the engine of the mixes, of :func:`graphs.compile`; a search keeps to the reference. ``sizes`` are
+    those of the data: :class:`trainers.catalogue.Facts`.
     """
     options = {name: value for name, value in backbone.items() if name not in ("kind", "dim")}
     parts = build(
@@ -66,7 +69,7 @@ def build_model(topology: Topology, backbone: Mapping[str, Any], *, seed: int, *
     parts.initialise(seed)
     return Classifier(
         parts.stem,
-        compile_topology(topology, parts.blocks, dim=backbone["dim"], generator=generator(seed, "wiring")),
+        compile_topology(topology, parts.blocks, dim=backbone["dim"], impl=impl, generator=generator(seed, "wiring")),
         parts.head,
     )
 

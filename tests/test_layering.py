@@ -30,6 +30,7 @@ OWNERS = {
     "sklearn": {"trainers/sources/digits.py"},
 }
 FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+OWNERS["typer"] |= {file for file in FILES if file.startswith("nas/commands/")}
 OWNERS["triton"] = {file for file in FILES if file.startswith("graphs/ops/triton/")}  # one folder
 
 

@@ -3,6 +3,7 @@
 import csv
 import random
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from nas.observer import Observer
 from nas.run_folder import RunFolder
 from nas.study import Study
 from search_space.document import dump
+
+sys.path.insert(0, str(Path(__file__).parent))  # for servers.py
 
 SECONDS = 0.25  # what every pretended trial takes, so that whole tables can be compared
 
@@ -60,6 +63,17 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
     def written(*, file: str = "tiny.yaml", **changes: Any) -> Path:
         path = tmp_path / file
+        path.write_text(dump(tiny(**changes)))
+        return path
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def tiny_file() -> Callable[..., Path]:
+    """Write :func:`tiny` with changes to a path and give it back."""
+
+    def written(path: Path, **changes: Any) -> Path:
         path.write_text(dump(tiny(**changes)))
         return path
 

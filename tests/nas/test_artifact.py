@@ -197,7 +197,7 @@ def test_weights_say_what_they_were_trained_on_and_those_that_do_not_are_taken(m
     assert {checkpoint.read_metadata(path)["data_fingerprint"] for path in files} == {lock["data_fingerprint"]}
     folder = shutil.copytree(model, tmp_path / "model")
     spoil(folder / "model.safetensors", lambda tensors, metadata: metadata.pop("data_fingerprint"))
-    assert load_model(folder)
+    assert load_model(str(folder))
 
 
 @pytest.mark.parametrize("harm", [*SPOILT, "other values"])

@@ -1,0 +1,1 @@
+"""Commands of ``wireloom``, one file each; :mod:`nas.cli` puts them together."""
