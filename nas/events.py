@@ -2,17 +2,20 @@
 
 One JSON object a line, numbered by ``seq``. A line is on disk before anything else learns of it. The driver is
 the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
-error, because a silent gap would change what the search proposes next.
+error, because a silent gap would change what the search proposes next. ``at`` is when a line was written, in
+seconds since 1970: it tells people how long things take, and decides nothing.
 """
 
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from nas import holder
 from nas.errors import RunFolderError
 
 Event = dict[str, Any]
@@ -74,7 +77,7 @@ def _mapping(value: object) -> bool:
 _KINDS: tuple[tuple[str, Callable[[object], bool], bool, str], ...] = (
     ("a whole number", _whole, False, "ask seed step depth parameters trained asks rung opening front"),
     ("a whole number or null", _whole, True, "number twin trial"),
-    ("a number", _number, False, "flops traffic budget_flops spent_flops train_loss share"),
+    ("a number", _number, False, "flops traffic budget_flops spent_flops train_loss share at"),
     ("a number or null", _number, True, "accuracy loss seconds test_accuracy test_loss"),
     ("a text", _text, False, "name key source verdict digest status family"),
     ("a text or null", _text, True, "reason"),
@@ -114,18 +117,18 @@ class EventLog:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
         try:
-            _lock(self._file, path)
+            holder.hold(self._file, path)
             # Read only under the lock: what another driver adds until then is not to be cut off.
             parsed = _parse(path)
             self._file.truncate(parsed[-1][0] if parsed else 0)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
         self.events: list[Event] = [event for _, event in parsed]
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write one event through to the disk and return it as a reader would see it."""
-        record = {"seq": len(self.events), "event": event, **fields}
+        record = {"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)}
         line = json.dumps(record, allow_nan=False, default=_plain) + "\n"
         try:
             self._file.write(line.encode())
@@ -139,23 +142,11 @@ class EventLog:
         return self.events[-1]
 
     def close(self) -> None:
+        if not self._file.closed:
+            holder.release(self.path)
         # What a full disk left in the buffer was reported when it was written.
         with suppress(OSError):
             self._file.close()
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep a second driver out for as long as this process holds the log open."""
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFolderError(
-            f"{path.parent}: another process is running this search; wait for it or stop it"
-        ) from error
 
 
 def _plain(value: object) -> object:
