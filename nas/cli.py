@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from graphs.errors import UserError
-from nas import interrupts
+from nas import cli_runs, interrupts
 
 if TYPE_CHECKING:
     from graphs import Topology
@@ -282,10 +282,12 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
 
     Example: wireloom report runs/digits --json
     """
+    from nas import holder
     from nas.views import Views
 
     views = Views.open(run)
-    found = views.write_all()
+    running = holder.held(run) and not views.ledger.ended
+    found = views.write_all(refresh=views.experiment.report.refresh if running else None)
     views.check()
     if as_json:
         _print_json(views.summary(found))
@@ -318,6 +320,9 @@ def audit(run: RunDir, as_json: AsJson = False) -> None:
 
 def _print_json(data: Any) -> None:
     typer.echo(json.dumps(data, indent=1))
+
+
+cli_runs.add_to(app)
 
 
 def main() -> None:

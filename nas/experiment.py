@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from nas.objectives import AUC_LOW
+from nas.report_settings import Report
 from nas.samplers.fit import unfit
 from search_space.document import Document, read
 from search_space.errors import Key
@@ -228,7 +229,10 @@ class Confirm(Strict):
 
 
 class Experiment(Strict):
-    """The whole file. ``limits`` bound a model's cost; ``confirm`` is None where no confirmation is asked."""
+    """The whole file. ``limits`` bound a model's cost; ``confirm`` is None where no confirmation is asked.
+
+    ``storage`` is where the run is mirrored while it goes on, a folder or an fsspec URI; None where it is not.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -245,6 +249,8 @@ class Experiment(Strict):
     train: Train = Field(examples=["{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}"])
     search: Search = Search()
     confirm: Confirm | None = None
+    report: Report = Report()
+    storage: str | None = Field(default=None, min_length=1)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:
@@ -295,6 +301,11 @@ class Experiment(Strict):
             if metric in metrics[:index]:
                 raise wrong(f"{metric!r} is listed twice; keep one of them", at=(index, "metric"))
         return objectives
+
+    @model_validator(mode="after")
+    def _reference_is_of_objectives(self) -> Self:
+        self.report.check([one.metric for one in self.objectives], ("seconds", "compute_to_target", *get_args(Limited)))
+        return self
 
     @model_validator(mode="after")
     def _sampler_fits_space(self) -> Self:
@@ -350,6 +361,9 @@ def _absolute(document: Document) -> dict[str, object]:
             found[name] = section | ({"path": _joined(folder, path)} if isinstance(path, str) else {})
             if isinstance(function, str):
                 found[name] = section | {"function": functions.locate(function, folder)}
+    storage = document.data.get("storage")
+    if isinstance(storage, str) and storage and "://" not in storage and "::" not in storage:
+        found["storage"] = _joined(folder, storage)
     return found
 
 

@@ -16,6 +16,7 @@ from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
 from nas.ledger import Ask
+from nas.live import LivePage
 from nas.lock import environment
 from nas.pricing import Priced, priced
 from nas.progress import ProgressBoard
@@ -149,11 +150,19 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 board.say(f"no baseline of {design.point.family}: {design.why}")
         for said in advice(experiment):
             board.say(said)
-        study.observers = (board, _Tracking(tracker, views, study))
+        live = LivePage(folder, experiment, study.ledger)
+        study.observers = (board, _Tracking(tracker, views, study), live)
+
+        def say(message: str) -> None:
+            board.say(message)
+            live.tick()
+
         try:
             study.run()
-            confirm(study, board.say)
+            live.write(refresh=experiment.report.refresh)
+            confirm(study, say)
         except BaseException:
+            live.write(refresh=None)
             tracker.interrupted()
             raise
         with study.timed("views"):
@@ -166,6 +175,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 "pareto.png",
                 "trials.csv",
                 "pareto.csv",
+                "hypervolume.csv",
                 "confirm.csv",
                 "confirm_seeds.csv",
                 "lock.json",

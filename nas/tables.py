@@ -8,6 +8,7 @@ from pathlib import Path
 from nas.files import replace_file
 from nas.front import Objective
 from nas.records import Trial
+from nas.volume import Volume
 
 _FIRST = ("number", "status", "family", "digest", "seed", "budget_flops")
 _COSTS = ("flops", "parameters", "seconds")
@@ -30,6 +31,13 @@ def write_pareto(path: Path, front: Sequence[Trial], objectives: Sequence[Object
     _write(path, front, objectives)
 
 
+def write_volume(path: Path, volume: Volume) -> None:
+    """Replace ``path`` by how the hypervolume grew, a row per trial that enlarged it; raises OSError."""
+    header = ("number", "trials", "training_flops", "hypervolume")
+    rows = [(one.number, one.trials, one.flops, one.value) for one in volume.curve]
+    replace_file(path, _text(header, rows).encode())
+
+
 def read_trials(path: Path) -> list[dict[str, str]]:
     """The rows of either table as text by column, empty where there was no value; raises OSError."""
     with path.open(newline="", encoding="utf-8") as file:
@@ -44,11 +52,15 @@ def value_of(trial: Trial, column: str) -> object:
 
 def _write(path: Path, trials: Sequence[Trial], objectives: Sequence[Objective]) -> None:
     header = columns(objectives)
+    replace_file(path, _text(header, ([value_of(trial, column) for column in header] for trial in trials)).encode())
+
+
+def _text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO(newline="")
     table = csv.writer(buffer, lineterminator="\n")
     table.writerow(header)
-    table.writerows([_cell(value_of(trial, column)) for column in header] for trial in trials)
-    replace_file(path, buffer.getvalue().encode())
+    table.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
 
 
 def _cell(value: object) -> str:

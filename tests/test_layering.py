@@ -25,7 +25,7 @@ OWNERS = {
     "yaml": {"search_space/document.py"},
     "matplotlib": {"graphs/draw/arcs.py", "graphs/draw/heat.py", "graphs/draw/sheet.py", "nas/plots.py"},  # one folder
     "safetensors": {"trainers/checkpoint.py"},
-    "typer": {"nas/cli.py"},
+    "typer": {"nas/cli.py", "nas/cli_runs.py"},
     # The second for a type alone, the third for the generators of random graphs.
     "networkx": {"graphs/exchange.py", "graphs/topology.py", "graphs/families/random_graphs.py"},
     "sklearn": {"trainers/sources/digits.py"},
