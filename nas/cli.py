@@ -51,6 +51,9 @@ def search(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, data order and weights.")] = None,
     executor: Annotated[str, typer.Option(help="Where trials run: serial, in this process.")] = "serial",
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME, numbered.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URI", help="Mirror the run to a folder or URI; resume from there.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show the space and what it costs; write nothing.")] = False,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run, or make a finished one longer.")] = False,
 ) -> None:
@@ -64,13 +67,15 @@ def search(
       wireloom search experiments/digits.yaml --out runs/quick --resume
     """
     from nas.dry_run import print_plan
+    from nas.mirror import prepare
     from nas.run_folder import RunFolder, choose
     from nas.search import check_reachable, plan_of, run_search
+    from nas.storage import located
 
     if executor != "serial":
         raise UserError(f"--executor {executor!r} is not in this version; it has: serial")
     experiment = plan_of(experiment_file)
-    changes = {"trials": trials, "seed": seed}
+    changes = {"trials": trials, "seed": seed, "storage": None if storage is None else located(storage, Path.cwd())}
     experiment = experiment.replace(**{name: value for name, value in changes.items() if value is not None})
     console = Console()
     if dry_run:
@@ -81,6 +86,8 @@ def search(
     again += [text for name, value in changes.items() if value is not None for text in (f"--{name}", str(value))]
     folder = None
     try:
+        if experiment.storage is not None and (said := prepare(experiment.storage, path, resume=resume)) is not None:
+            console.print(escape(said), soft_wrap=True)
         if resume:
             folder = RunFolder.resume(path, experiment, exactly=trials is not None)
         else:

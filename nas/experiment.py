@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_
 from nas.objectives import AUC_LOW
 from nas.report_settings import Report
 from nas.samplers.fit import unfit
+from nas.storage import located
 from search_space.document import Document, read
 from search_space.errors import Key
 from search_space.schema import Strict, build, one_of, parse, wrong
@@ -366,8 +367,8 @@ def _absolute(document: Document) -> dict[str, object]:
             if isinstance(function, str):
                 found[name] = section | {"function": functions.locate(function, folder)}
     storage = document.data.get("storage")
-    if isinstance(storage, str) and storage and "://" not in storage and "::" not in storage:
-        found["storage"] = _joined(folder, storage)
+    if isinstance(storage, str) and storage:
+        found["storage"] = located(storage, folder)
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 from rich.console import Console
+from rich.text import Text
 
 from graphs import draw
 from graphs.errors import UserError
@@ -18,6 +19,7 @@ from nas.experiment import Experiment
 from nas.ledger import Ask
 from nas.live import LivePage
 from nas.lock import environment
+from nas.mirror import mirrored
 from nas.pricing import Priced, priced
 from nas.progress import ProgressBoard
 from nas.records import Trial
@@ -117,7 +119,15 @@ def _picture(trial: Trial) -> bytes | None:
 
 
 def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> Done:
-    """Run or continue the search in ``folder`` and write every view; KeyboardInterrupt leaves it resumable."""
+    """Run or continue the search in ``folder`` and write every view; KeyboardInterrupt leaves it resumable.
+
+    Raises StorageError where the experiment's storage cannot be used or holds another run.
+    """
+    with mirrored(folder.path, experiment.storage, lambda message: console.print(Text(message, style="yellow"))):
+        return _run_search(experiment, folder, console)
+
+
+def _run_search(experiment: Experiment, folder: RunFolder, console: Console) -> Done:
     from nas.evaluate import dataset
     from nas.executors.serial import SerialExecutor
 

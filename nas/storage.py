@@ -4,6 +4,7 @@ Names are relative, with forward slashes. A file is there whole or not at all: o
 place and moved there, and an object store shows an object only when it is complete.
 """
 
+import os
 import threading
 import uuid
 from collections.abc import Callable
@@ -59,7 +60,7 @@ class Storage:
                 f"{_shown(uri)}: the address holds a password, which would be written to the run's files; leave it "
                 f"out and set FSSPEC_{scheme}_PASSWORD"
             )
-        where = uri if "://" in uri or "::" in uri else str(Path(uri).expanduser().absolute())
+        where = located(uri, Path.cwd())
         try:
             files, root = fsspec.core.url_to_fs(where)
         except ImportError as error:
@@ -166,6 +167,11 @@ class Storage:
         except Exception as error:  # each driver raises whatever the libraries below it raise
             place = f"{_shown(self.uri)}/{name}" if name and not name.startswith(".wireloom-") else _shown(self.uri)
             raise StorageError(f"{place} cannot be {what}: {_why(error)}") from error
+
+
+def located(uri: str, folder: Path) -> str:
+    """An address that means the same everywhere: a path is relative to ``folder``, a URI stays as it is."""
+    return uri if "://" in uri or "::" in uri else os.path.normpath(folder / Path(uri).expanduser())
 
 
 def _within(seconds: float, action: Callable[[], T], late: str) -> T:
