@@ -56,9 +56,7 @@ def prepare(uri: str, run: Path, *, resume: bool) -> str | None:
     if foreign or not there:
         if run.exists() and any(run.iterdir()):
             return None  # what is wrong with the folder is said by whoever opens it
-        raise StorageError(
-            f"neither {run} nor its mirror {place.uri} holds a run to resume; is --out right?"
-        )
+        raise StorageError(f"neither {run} nor its mirror {place.uri} holds a run to resume; is --out right?")
     restore(place, run)
     return f"{run} was taken back from its mirror {place.uri}"
 
@@ -83,8 +81,8 @@ def check(place: Storage, log: Path) -> None:
             f"{run} away and resume, which takes the mirror's state, or choose another --storage to go on from here"
         )
     raise StorageError(
-        f"{place.uri} is no mirror of {run}: {_parting(theirs, ours)}; choose another --storage, or move {run} away and "
-        "resume to go on with what is there"
+        f"{place.uri} is no mirror of {run}: {_parting(theirs, ours)}; choose another --storage, or move {run} away "
+        "and resume to go on with what is there"
     )
 
 
