@@ -1,5 +1,7 @@
 """One search from experiment to report: what ``wireloom search`` does, as a function."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +13,12 @@ from rich.text import Text
 
 from graphs import draw
 from graphs.errors import UserError
-from nas import interrupts
+from nas import interrupts, tracked
 from nas.advice import advice
 from nas.confirm import confirm
 from nas.errors import ExperimentError
 from nas.experiment import Experiment
+from nas.jobs import Report
 from nas.ledger import Ask
 from nas.live import LivePage
 from nas.lock import environment
@@ -25,11 +28,12 @@ from nas.progress import ProgressBoard
 from nas.records import Trial
 from nas.run_folder import RunFolder
 from nas.study import ASKS_PER_TRIAL, Study
-from nas.tracking import Tracker
+from nas.tracker import Tracker
 from nas.views import Views, topology_of
 from search_space.space import RESIDUAL
 from trainers.errors import TrainerError
 
+LIVE_SECONDS = 10.0  # a running trial is shown in MLflow at its rungs, and between them this often
 SAMPLED = 64  # random points tried, beside the corners, before a limit is called impossible
 
 
@@ -98,20 +102,28 @@ class _Tracking:
         self.tracker = tracker
         self.views = views
         self.study = study
+        self.shown: dict[int, float] = {}  # when a running trial was last put into MLflow
 
     def asked(self, ask: Ask, reason: str | None) -> None:
         interrupts.check()
 
-    def reported(self, report: object, steps: int) -> None:
+    def reported(self, report: Report, steps: int) -> None:
         interrupts.check()
+        with self.study.timed("tracking"):
+            now = time.monotonic()
+            if report.asks or now - self.shown.get(report.number, -math.inf) >= LIVE_SECONDS:
+                self.shown[report.number] = now
+                ledger = self.study.ledger
+                curve = ledger.curves[report.number].values()
+                self.tracker.live(tracked.running(ledger.asked[report.number], curve))
 
     def finished(self, trial: Trial) -> None:
         interrupts.check()
         with self.study.timed("views"):
             self.views.write_tables()
         with self.study.timed("tracking"):
-            if not self.tracker.knows(trial):
-                self.tracker.trial(trial, _picture(trial))
+            self.shown.pop(trial.number, None)
+            self.tracker.trial(trial)
 
 
 def _picture(trial: Trial) -> bytes | None:
@@ -146,16 +158,17 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console) -> 
             run_name=folder.path.name,
             run_key=folder.key,
             warn=board.say,
+            picture=_picture,
         )
         with study.timed("tracking"):
             tracker.start(
-                _parameters(experiment),
+                parameters(experiment),
                 {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()},
                 {"trials": str(experiment.trials)},
             )
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
-                if trial.number not in study.rungs.waiting and not tracker.knows(trial):
-                    tracker.trial(trial, _picture(trial))
+                if trial.number not in study.rungs.waiting:
+                    tracker.trial(trial)
         for design in study.designs:
             if not design.runs:
                 board.say(f"no baseline of {design.point.family}: {design.why}")
@@ -172,16 +185,16 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console) -> 
             study.run()
             live.write(refresh=experiment.report.refresh)
             confirm(study, say)
+            with study.timed("views"):
+                views.write_all()
+                for problem in views.problems:
+                    board.say(problem)
         except BaseException:
             live.write(refresh=None)
             tracker.interrupted()
             raise
         finally:
             executor.close()
-        with study.timed("views"):
-            views.write_all()
-            for problem in views.problems:
-                board.say(problem)
         with study.timed("tracking"):
             names = (
                 "report.html",
@@ -193,6 +206,8 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console) -> 
                 "confirm_seeds.csv",
                 "lock.json",
             )
+            if views.winner is not None and folder.weight_file(views.winner.number).is_file():
+                tracker.winner(views.winner, _model(folder, views.winner), _model_tags(views.winner))
             tracker.finish("FINISHED", _totals(views), {name: folder.path / name for name in names})
     if not study.ledger.ended:
         folder.log.append("end", trained=study.ledger.trained, asks=len(study.ledger.asks))
@@ -215,7 +230,8 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _parameters(experiment: Experiment) -> Mapping[str, str | float]:
+def parameters(experiment: Experiment) -> Mapping[str, str | float]:
+    """The params of the search's own run in MLflow."""
     return {
         "data": experiment.data.kind,
         "backbone": experiment.backbone.kind,
@@ -226,6 +242,22 @@ def _parameters(experiment: Experiment) -> Mapping[str, str | float]:
         "lr": experiment.train.lr,
         "families": " ".join(family.name for family in experiment.space.families),
     }
+
+
+def _model(folder: RunFolder, best: Trial) -> Mapping[str, Path]:
+    """The files of the winner as the model registry holds them: what :func:`nas.load_model` loads, and the card."""
+    winner = folder.path / "winner"
+    return {
+        "topology.yaml": winner / "topology.yaml",
+        "model.safetensors": folder.weight_file(best.number),
+        "experiment.yaml": folder.path / "experiment.yaml",
+        "card.md": winner / "card.md",
+    }
+
+
+def _model_tags(best: Trial) -> Mapping[str, str]:
+    values = {"accuracy": best.accuracy, "loss": best.loss, "parameters": best.parameters, **best.objectives}
+    return {"family": best.family} | {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _totals(views: Views) -> Mapping[str, float]:

@@ -1,8 +1,10 @@
 """What a trial is in MLflow's terms: its params, tags, metrics and the names of its runs. No mlflow needed."""
 
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from nas.records import Status, Trial
+from nas.records import CurvePoint, Status, Trial
 
 Measured = tuple[str, float, int]  # name, value, step
 
@@ -24,6 +26,31 @@ def tags(trial: Trial) -> dict[str, str]:
     return found | ({} if trial.reason is None else {"reason": trial.reason[:_REASON]})
 
 
+def live_tags(trial: Trial) -> dict[str, str]:
+    """The same words while it runs."""
+    return {**tags(trial), "status": "RUNNING"}
+
+
+def running(asked: Mapping[str, Any], points: Iterable[CurvePoint]) -> Trial:
+    """A trial under way, of the ask's event and its curve so far, as a record whose status means nothing yet."""
+    return Trial(
+        number=asked["number"],
+        status=Status.PRUNED,
+        source=asked["source"],
+        family=str(asked["point"]["family"]),
+        point=asked["point"],
+        digest=asked["digest"],
+        seed=asked["seed"],
+        budget_flops=asked["budget_flops"],
+        spent_flops=0.0,
+        flops=asked["flops"],
+        parameters=asked["parameters"],
+        traffic=asked["traffic"],
+        curve=tuple(points),
+        topology=asked.get("topology"),
+    )
+
+
 def status(trial: Trial) -> str:
     """MLflow's word for how a trial ended: a bad topology is a finished run, a crash is not."""
     return "FAILED" if trial.status in (Status.FAILED, Status.DIVERGED) else "FINISHED"
@@ -41,7 +68,13 @@ def files(trial: Trial, picture: bytes | None) -> dict[str, bytes | str]:
 
 def seed_metrics(trial: Trial) -> list[Measured]:
     """The learning curve by training step, and the final costs and results at step 0."""
-    return [*_curve(trial), *((name, value, 0) for name, value in (_costs(trial) | _results(trial)).items())]
+    return [*curve(trial), *((name, value, 0) for name, value in (_costs(trial) | _results(trial)).items())]
+
+
+def curve(trial: Trial) -> list[Measured]:
+    """The learning curve by training step."""
+    every = [(name, getattr(point, name), point.step) for point in trial.curve for name in _CURVE]
+    return [(name, value, step) for name, value, step in every if value is not None]
 
 
 def topology_metrics(trial: Trial) -> list[Measured]:
@@ -53,11 +86,6 @@ def topology_metrics(trial: Trial) -> list[Measured]:
 
 def _costs(trial: Trial) -> dict[str, float]:
     return {"flops": trial.flops, "parameters": float(trial.parameters), "traffic": trial.traffic}
-
-
-def _curve(trial: Trial) -> list[Measured]:
-    every = [(name, getattr(point, name), point.step) for point in trial.curve for name in _CURVE]
-    return [(name, value, step) for name, value, step in every if value is not None]
 
 
 def _results(trial: Trial) -> dict[str, float]:

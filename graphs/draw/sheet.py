@@ -2,7 +2,9 @@
 
 import io
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,6 @@ from graphs.plan import lower
 from graphs.topology import Topology
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -27,6 +27,7 @@ Place = tuple[float, float, float, float]  # left, top, width, height in inches 
 
 MARGIN, HEAD, LEGEND = 0.25, 0.62, 0.38
 LEFT, RIGHT, ABOVE, BELOW = 0.5, 0.45, 0.3, 0.42  # what labels take around a heat map
+_STYLE = threading.RLock()  # matplotlib's settings are the whole process's, and a search draws in two threads
 LINE, COLUMN = 9.2 / 72, 0.63 * 7 / 72  # a line and a character of the plan, 7 points DejaVu Sans Mono
 
 
@@ -191,8 +192,10 @@ def save(topology: Topology, path: str | Path, matrix: Matrices | None = None) -
     return target
 
 
-def _house_style() -> "AbstractContextManager[None]":
+@contextmanager
+def _house_style() -> Iterator[None]:
     """matplotlib's defaults whatever the user set, text kept as text in an SVG, and a fixed salt for its ids."""
     from matplotlib.style import context
 
-    return context(["default", {"svg.hashsalt": "wireloom", "svg.fonttype": "none"}])
+    with _STYLE, context(["default", {"svg.hashsalt": "wireloom", "svg.fonttype": "none"}]):
+        yield
