@@ -14,6 +14,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs in
 def add_to(app: typer.Typer) -> None:
     """Make these commands part of ``wireloom``."""
     app.command()(status)
+    app.command()(doctor)
 
 
 def status(
@@ -53,3 +54,29 @@ def status(
     with Live(console=console, auto_refresh=False) as live:
         for found in looking.follow(time.sleep):
             live.update(text(found), refresh=True)
+
+
+def doctor(
+    run: RunDir,
+    as_json: AsJson = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="The same, and make every view anew from the log.")
+    ] = False,
+) -> None:
+    """List every disagreement of a run's folder with its event log, and mend it.
+
+    Looks at the log, at what the sampler would be told, at weights, checkpoints and tracebacks, at tables, report and
+    winner, at MLflow and at the mirror. Without a flag it writes nothing, also while the search runs. Exit status 0
+    where all is well, 2 where something is left.
+
+    Examples:
+      wireloom doctor runs/digits
+      wireloom doctor runs/digits --repair
+    """
+    from nas import doctor as clinic
+
+    found = clinic.repair(run, rebuild=rebuild) if repair or rebuild else clinic.diagnose(run)
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else "\n".join(found.lines()))
+    if not found.healthy:
+        raise typer.Exit(2)

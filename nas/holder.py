@@ -40,7 +40,7 @@ class Driver:
         """Whether the process is known to be gone; of another machine nothing is known."""
         if self.host != socket.gethostname():
             return False
-        return not _alive(self.pid) or (self.started != "" and _mark(self.pid) not in ("", self.started))
+        return not running(self.pid) or (self.started != "" and _mark(self.pid) not in ("", self.started))
 
 
 def hold(log: IO[bytes], path: Path) -> None:
@@ -140,7 +140,8 @@ def _named(folder: Path) -> Driver | None:
         return None
 
 
-def _alive(pid: int) -> bool:
+def running(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
