@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from graphs import draw
 from graphs.errors import UserError
-from nas import tracking
+from nas import tracked, tracking
 from nas.problems import Case, Problem, finished
 from nas.records import Trial
 from nas.search import parameters
@@ -67,11 +67,27 @@ class _Mend:
         )
         for trial in finished(case):
             runs.trial(trial, _picture)
+        ended = _ended(case, self._key)
+        for run in store.known.values():
+            if run.status == "RUNNING" and run.key in ended:
+                store.mark(run, ended[run.key])
         runs.close("FINISHED" if case.ledger.ended else "KILLED")
 
 
 def _picture(trial: Trial) -> bytes | None:
     return None if trial.topology is None else draw.thumbnail(topology_of(trial))
+
+
+def _ended(case: Case, key: str) -> dict[str, str]:
+    """MLflow's status of each run whose trial has ended; a topology of which one seed ended well is FINISHED."""
+    found: dict[str, str] = {}
+    for trial in finished(case):
+        status, topology = tracked.status(trial), f"{key}/{trial.digest or '-'}"
+        seed = f"{topology}/s{trial.seed}"
+        found |= {seed: status, f"{seed}/t{trial.number}": status}
+        if found.get(topology) != "FINISHED":
+            found[topology] = status
+    return found
 
 
 def _wrong(case: Case, key: str, runs: list[Run]) -> Iterator[tuple[str, Run | None]]:

@@ -51,7 +51,7 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
     held.mark(held.known[seeds[0]], "RUNNING")
     held.run(f"{key}/feedbeef/s3", "nobody's", parent=search)
     twin = held.known.pop(seeds[1])
-    held.run(seeds[1], "twin", tags=twin.tags)
+    held.run(seeds[1], twin.tags["mlflow.runName"], tags=twin.tags)
     held.delete(held.known[seeds[2]])
     found = whats(run)
     assert len(found) == 5  # the twin runs for ever as well
