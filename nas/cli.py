@@ -13,6 +13,8 @@ from rich.markup import escape
 
 from graphs.errors import UserError
 from nas import interrupts
+from nas.commands.propose import propose
+from nas.commands.runs import doctor, status
 from nas.commands.train import train
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ def search(
         str | None, typer.Option(metavar="auto|HOST:PORT|ray://HOST:PORT", help="A running Ray cluster to run them on.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME, numbered.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URI", help="Mirror the run to a folder or URI; resume from there.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show the space and what it costs; write nothing.")] = False,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run, or make a finished one longer.")] = False,
 ) -> None:
@@ -72,12 +77,14 @@ def search(
     """
     from nas.dry_run import print_plan
     from nas.executors.choice import Place, opened
+    from nas.mirror import prepare
     from nas.run_folder import RunFolder, choose
     from nas.search import check_reachable, plan_of, run_search
+    from nas.storage import located
 
     place = Place(executor, ray_address)
     experiment = plan_of(experiment_file)
-    changes = {"trials": trials, "seed": seed}
+    changes = {"trials": trials, "seed": seed, "storage": None if storage is None else located(storage, Path.cwd())}
     experiment = experiment.replace(**{name: value for name, value in changes.items() if value is not None})
     console = Console()
     if dry_run:
@@ -89,6 +96,8 @@ def search(
     again += place.options
     folder = None
     try:
+        if experiment.storage is not None and (said := prepare(experiment.storage, path, resume=resume)) is not None:
+            console.print(escape(said), soft_wrap=True)
         with opened(place, experiment, path, lambda text: console.print(escape(text), soft_wrap=True)) as where:
             if resume:
                 folder = RunFolder.resume(path, experiment, exactly=trials is not None)
@@ -291,10 +300,12 @@ def report(run: RunDir, as_json: AsJson = False) -> None:
 
     Example: wireloom report runs/digits --json
     """
+    from nas import holder
     from nas.views import Views
 
     views = Views.open(run)
-    found = views.write_all()
+    running = holder.held(run) and not views.ledger.ended
+    found = views.write_all(refresh=views.experiment.report.refresh if running else None)
     views.check()
     if as_json:
         _print_json(views.summary(found))
@@ -325,33 +336,8 @@ def audit(run: RunDir, as_json: AsJson = False) -> None:
         typer.echo(line)
 
 
-@app.command("propose")
-def propose_command(
-    run: RunDir,
-    topology: Annotated[Path, typer.Argument(metavar="TOPOLOGY.yaml", help="A topology, edges, or a point.")],
-    wait: Annotated[bool, typer.Option(help="Wait until the search has tried it, and print the result.")] = False,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Give up waiting after so many seconds.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Propose a topology to a search whose file has search.open, running or yet to be continued.
-
-    DIR/proposals/README.md says what a file may hold; other programs may write it there themselves.
-
-    Example: wireloom propose runs/digits mine.yaml --wait --json
-    """
-    from nas import propose
-
-    proposed = propose.propose(run, topology)
-    found = propose.wait(run, proposed, seconds=timeout) if wait else None
-    if as_json:
-        _print_json(found or {"name": proposed.name, "proposal": str(proposed.file), "result": str(proposed.result)})
-    elif found is None:
-        typer.echo(f"proposed as {proposed.name}; what becomes of it will be in {proposed.result}")
-    else:
-        typer.echo(propose.sentence(found))
-
-
-app.command("train")(train)
+for _command in (status, doctor, train, propose):
+    app.command()(_command)
 
 
 def _print_json(data: Any) -> None:

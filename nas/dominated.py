@@ -26,7 +26,7 @@ def box_of(experiment: Experiment, classes: int | None) -> Box | str:
     metrics = [one.metric for one in experiment.objectives[:2]]
     if len(metrics) < 2:
         return "there is one objective"
-    costs = _corners(experiment)
+    costs = corners(experiment)
     box: dict[str, tuple[float, float]] = {}
     for metric in metrics:
         if metric in ("accuracy", "loss") and classes is None:
@@ -45,7 +45,8 @@ def box_of(experiment: Experiment, classes: int | None) -> Box | str:
     return box
 
 
-def _corners(experiment: Experiment) -> list[dict[str, float]]:
+def corners(experiment: Experiment) -> list[dict[str, float]]:
+    """The costs of the baselines and of extreme points of the space, as far as they can be trained."""
     space, found = experiment.space, []
     for point in (*space.baselines(), *space.corners(CORNERS)):
         try:

@@ -2,17 +2,20 @@
 
 One JSON object a line, numbered by ``seq``. A line is on disk before anything else learns of it. The driver is
 the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
-error, because a silent gap would change what the search proposes next.
+error, because a silent gap would change what the search proposes next. ``at`` is when a line was written, in
+seconds since 1970: it tells people how long things take, and decides nothing.
 """
 
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from nas import holder
 from nas.errors import RunFolderError
 
 Event = dict[str, Any]
@@ -74,7 +77,7 @@ def _mapping(value: object) -> bool:
 _KINDS: tuple[tuple[str, Callable[[object], bool], bool, str], ...] = (
     ("a whole number", _whole, False, "ask seed step depth parameters trained asks rung opening front"),
     ("a whole number or null", _whole, True, "number twin trial"),
-    ("a number", _number, False, "flops traffic budget_flops spent_flops train_loss share"),
+    ("a number", _number, False, "flops traffic budget_flops spent_flops train_loss share at"),
     ("a number or null", _number, True, "accuracy loss seconds latency test_accuracy test_loss"),
     ("a text", _text, False, "name key source verdict digest status family"),
     ("a text or null", _text, True, "reason"),
@@ -114,12 +117,12 @@ class EventLog:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from error
         try:
-            _lock(self._file, path)
+            holder.hold(self._file, path)
             # Read only under the lock: what another driver adds until then is not to be cut off.
             parsed = _parse(path)
             self._file.truncate(parsed[-1][0] if parsed else 0)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
         self._dirty = False
         self.events: list[Event] = [event for _, event in parsed]
@@ -129,7 +132,7 @@ class EventLog:
 
         Without ``durable`` it survives the death of this process, and from the next :meth:`sync` on a power cut.
         """
-        record = {"seq": len(self.events), "event": event, **fields}
+        record = {"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)}
         line = json.dumps(record, allow_nan=False, default=_plain) + "\n"
         with self._named():
             self._file.write(line.encode())
@@ -157,23 +160,11 @@ class EventLog:
             ) from error
 
     def close(self) -> None:
+        if not self._file.closed:
+            holder.release(self.path)
         # What a full disk left in the buffer was reported when it was written.
         with suppress(OSError):
             self._file.close()
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Keep a second driver out for as long as this process holds the log open."""
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunFolderError(
-            f"{path.parent}: another process is running this search; wait for it or stop it"
-        ) from error
 
 
 def _plain(value: object) -> object:

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
 
 from nas.objectives import AUC_LOW
 from nas.options import Gates, Latency, Open
+from nas.report_settings import Report
 from nas.resources import Resources
 from nas.samplers.fit import unfit
+from nas.storage import located
 from search_space.document import Document, read
 from search_space.errors import Key
 from search_space.schema import Strict, build, one_of, parse, wrong
@@ -241,7 +243,10 @@ class Confirm(Strict):
 
 
 class Experiment(Strict):
-    """The whole file. ``limits`` bound a model's cost; ``confirm`` is None where no confirmation is asked."""
+    """The whole file. ``limits`` bound a model's cost; ``confirm`` is None where no confirmation is asked.
+
+    ``storage`` is where the run is mirrored while it goes on, a folder or an fsspec URI; None where it is not.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -260,6 +265,8 @@ class Experiment(Strict):
     confirm: Confirm | None = None
     latency: Latency = Latency()
     resources: Resources = Resources()
+    report: Report = Report()
+    storage: str | None = Field(default=None, min_length=1)
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, read_data: bool = True) -> Self:
@@ -310,6 +317,11 @@ class Experiment(Strict):
             if metric in metrics[:index]:
                 raise wrong(f"{metric!r} is listed twice; keep one of them", at=(index, "metric"))
         return objectives
+
+    @model_validator(mode="after")
+    def _reference_is_of_objectives(self) -> Self:
+        self.report.check([one.metric for one in self.objectives], ("seconds", "compute_to_target", *get_args(Limited)))
+        return self
 
     @model_validator(mode="after")
     def _sampler_fits_space(self) -> Self:
@@ -374,6 +386,9 @@ def _absolute(document: Document) -> dict[str, object]:
             found[name] = section | ({"path": _joined(folder, path)} if isinstance(path, str) else {})
             if isinstance(function, str):
                 found[name] = section | {"function": functions.locate(function, folder)}
+    storage = document.data.get("storage")
+    if isinstance(storage, str) and storage:
+        found["storage"] = located(storage, folder)
     return found
 
 

@@ -7,7 +7,7 @@ from string import Template
 
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark"><title>$title</title><style>
+<meta name="color-scheme" content="light dark">$refresh<title>$title</title><style>
 :root { --ink: #1c1e21; --paper: #fff; --line: #d9dce1; --soft: #f4f5f7; --dim: #5d6470; --mark: #0b62a8 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --paper: #16181c; --line: #363a42; --soft: #20242b; --dim: #a0a7b4; --mark: #7dbcf2 } }
@@ -33,9 +33,10 @@ $body
 """)
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """The whole page; ``sections`` are HTML, empty ones are left out."""
-    return _PAGE.substitute(title=escaped(title), body="\n".join(filter(None, sections)))
+def page(title: str, sections: Iterable[str], *, refresh: float | None = None) -> str:
+    """The whole page; ``sections`` are HTML, empty ones are left out. It reloads itself every ``refresh`` seconds."""
+    again = "" if refresh is None else f'<meta http-equiv="refresh" content="{max(1, round(refresh))}">'
+    return _PAGE.substitute(title=escaped(title), body="\n".join(filter(None, sections)), refresh=again)
 
 
 def section(title: str, content: str) -> str:

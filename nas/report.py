@@ -18,6 +18,7 @@ from nas.plots import curves_figure, pareto_figure
 from nas.records import Status, Trial
 from nas.tables import value_of
 from nas.units import describe, difference, show, unit
+from nas.volume import Volume
 
 _COSTS = ("flops", "parameters", "traffic", "seconds")
 
@@ -37,12 +38,15 @@ def write_report(
     audit: Sequence[str] = (),
     confirmation: Sequence[Mapping[str, object]] = (),
     analysis: Analysis | None = None,
+    volume: Volume | None = None,
+    refresh: float | None = None,
 ) -> Path:
     """Write ``report.html`` in one step and return its path; raises OSError.
 
     ``drawings`` are SVG or PNG by digest, ``commands`` pairs of what it does and what to type, ``confirmation``
     the rows of the fresh-seed table, shown as they are below ``verdict``, what they come to. ``audit`` is what is said
-    of early stopping, a paragraph each. ``analysis`` is what was worked out of the log.
+    of early stopping, a paragraph each. ``analysis`` is what was worked out of the log. ``refresh`` is given while the
+    search runs: after so many seconds a browser loads the page again.
     """
     known = {trial.digest: trial for trial in (*trials, *front)}
     body = [
@@ -51,6 +55,7 @@ def write_report(
         section("The front", _front_note(objectives) + _trial_table(front, objectives)),
         *_confirmed(verdict, confirmation, analysis),
         section("Dominated area", sections.dominated(analysis.dominated)) if analysis else "",
+        section("Hypervolume", sections.hypervolume(volume)) if volume else "",
         section("Topologies", _drawings(drawings, known)) if drawings else "",
         section("Learning curves", image(curves_figure(trials, front), "learning curves")),
         section("Does a cheap rung rank like the full budget?", paragraphs(audit)) if audit else "",
@@ -61,7 +66,7 @@ def write_report(
         section("Facts", _facts(facts)) if facts else "",
     ]
     path = folder / "report.html"
-    replace_file(path, page(f"Topology search: {name}", body).encode())
+    replace_file(path, page(f"Topology search: {name}", body, refresh=refresh).encode())
     return path
 
 

@@ -13,6 +13,7 @@ from nas.files import replace_file
 from nas.ledger import Ledger
 from search_space.document import dump
 
+MAY_CHANGE = ("trials", "storage", "report")  # of an experiment: nothing that is proposed depends on them
 ANEW = "leave --resume out and choose another --out"
 
 
@@ -67,7 +68,8 @@ class RunFolder:
         """Open the folder of an earlier run of the same experiment; RunFolderError says what differs.
 
         The run goes on by the experiment in its folder, whose order of families decides what is proposed; only
-        ``trials`` are taken over, and where they are fewer than before only if ``exactly`` says that they are meant.
+        ``storage``, ``report`` and ``trials`` are taken over, and fewer trials than before only if ``exactly`` says
+        that they are meant.
         """
         held = _experiment_of(path)
         _check_start(path, held)
@@ -80,6 +82,7 @@ class RunFolder:
         log = EventLog(path / "events.jsonl")
         try:
             folder = cls(path, held, log)
+            folder.experiment = held.replace(storage=experiment.storage, report=experiment.report)
             folder._take_trials(experiment.trials, Ledger.replay(log.events).trained, exactly)
             try:
                 folder.weights.mkdir(exist_ok=True)  # somebody may have tidied it away
@@ -183,12 +186,12 @@ def _contents(path: Path, experiment: Experiment) -> str:
 
 
 def _differences(held: Any, given: Any, key: str = "") -> list[str]:
-    """What differs between two resolved experiments, ``trials`` aside: a search may be made longer."""
+    """What differs between two resolved experiments, aside from what may change while a search goes on."""
     if isinstance(held, dict) and isinstance(given, dict):
         return [
             line
             for name in [*held, *(name for name in given if name not in held)]
-            if f"{key}{name}" != "trials"
+            if f"{key}{name}" not in MAY_CHANGE
             for line in _differences(held.get(name), given.get(name), f"{key}{name}.")
         ]
     return [] if held == given else [f"{key[:-1]} is {held!r} there and {given!r} here"]

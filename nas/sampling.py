@@ -95,6 +95,13 @@ class Proposer:
     def _seed(self, ask: int) -> int:
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{ask}".encode()).digest()[:4], "big")
 
+    def seen(self, told: Told) -> tuple[str, tuple[float, ...] | None] | None:
+        """State and values of an earlier ask as Optuna sees it, None where it does not; ValueError where it refuses."""
+        trial = self._trial(told)
+        if trial is None:
+            return None
+        return trial.state.name, None if trial.values is None else tuple(trial.values)
+
     def _trial(self, told: Told) -> "optuna.trial.FrozenTrial | None":
         """An earlier ask as Optuna sees it, or None where its point is outside the declared space."""
         recorder = _Record(told.point, self._optuna.distributions)

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from rich.console import Console
+from rich.text import Text
 
 from graphs import draw
 from graphs.errors import UserError
@@ -22,7 +23,9 @@ from nas.experiment import Experiment
 from nas.gates import train_gates
 from nas.jobs import Report
 from nas.ledger import Ask
+from nas.live import LivePage
 from nas.lock import environment
+from nas.mirror import mirrored
 from nas.open_door import DoorKeeper
 from nas.pricing import Priced, counted, priced
 from nas.progress import ProgressBoard
@@ -139,8 +142,14 @@ def _picture(trial: Trial) -> bytes | None:
 def run_search(experiment: Experiment, folder: RunFolder, console: Console, executor: Executor | None = None) -> Done:
     """Run or continue the search in ``folder`` and write every view; KeyboardInterrupt leaves it resumable.
 
-    Trials run in ``executor``, by default one at a time in this process.
+    Trials run in ``executor``, by default one at a time in this process. Raises StorageError where the experiment's
+    storage cannot be used or holds another run.
     """
+    with mirrored(folder.path, experiment.storage, lambda message: console.print(Text(message, style="yellow"))):
+        return _run_search(experiment, folder, console, executor)
+
+
+def _run_search(experiment: Experiment, folder: RunFolder, console: Console, executor: Executor | None) -> Done:
     from nas.evaluate import dataset
     from nas.executors.serial import SerialExecutor
 
@@ -163,7 +172,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console, exec
         )
         with study.timed("tracking"):
             tracker.start(
-                _parameters(experiment),
+                parameters(experiment),
                 {"experiment.yaml": (folder.path / "experiment.yaml").read_bytes()},
                 {"trials": str(experiment.trials)},
             )
@@ -175,11 +184,18 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console, exec
                 board.say(f"no baseline of {design.point.family}: {design.why}")
         for said in advice(experiment):
             board.say(said)
-        study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
+        live = LivePage(folder, experiment, study.ledger)
+        study.observers = (board, _Tracking(tracker, views, study), live, *_door(study, board))
+
+        def say(message: str) -> None:
+            board.say(message)
+            live.tick()
+
         try:
-            train_gates(study, board.say)
+            train_gates(study, say)
             study.run()
-            confirm(study, board.say)
+            live.write(refresh=experiment.report.refresh)
+            confirm(study, say)
             with study.timed("views"):
                 views.write_all()
                 for problem in views.problems:
@@ -187,6 +203,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console, exec
         except BaseException:
             with suppress(OSError):  # why the search stopped matters more
                 views.write_tables()
+            live.write(refresh=None)
             tracker.interrupted()
             raise
         finally:
@@ -197,6 +214,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console, exec
                 "pareto.png",
                 "trials.csv",
                 "pareto.csv",
+                "hypervolume.csv",
                 "confirm.csv",
                 "confirm_seeds.csv",
                 "lock.json",
@@ -234,7 +252,8 @@ def _device() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
-def _parameters(experiment: Experiment) -> Mapping[str, str | float]:
+def parameters(experiment: Experiment) -> Mapping[str, str | float]:
+    """The params of the search's own run in MLflow."""
     return {
         "data": experiment.data.kind,
         "backbone": experiment.backbone.kind,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from nas.coverage import Coverage
+from nas.curve import steps_svg
 from nas.dominated import Dominated
 from nas.edges import Importance
 from nas.findings import Findings
@@ -10,6 +11,8 @@ from nas.page import cell, details, image, number, paragraphs, table
 from nas.plots import area_figure, confirmed_figure
 from nas.reasons import Reason
 from nas.units import difference, show
+from nas.volume import Volume
+from nas.words import reference_words
 
 MOST_SAID = 12  # values that nobody tried are named up to so many
 
@@ -49,6 +52,16 @@ def dominated(found: Dominated) -> str:
         f"logarithms: {box}."
     )
     return paragraphs([text]) + image(area_figure(found), "dominated area by trial")
+
+
+def hypervolume(found: Volume) -> str:
+    """The hypervolume over trials and over training compute, and what it is measured from."""
+    if found.reference.problem is not None:
+        return paragraphs([f"No hypervolume yet: {found.reference.problem}."])
+    by_trials = steps_svg([(one.trials, one.value) for one in found.curve], "trials finished", "hypervolume")
+    by_flops = steps_svg([(one.flops / 1e12, one.value) for one in found.curve], "training TFLOPs", "hypervolume")
+    pictures = image(by_trials, "hypervolume by trial") + image(by_flops, "hypervolume by training compute")
+    return paragraphs([f"{found.value:.4g}. {reference_words(found.reference)}"]) + pictures
 
 
 def edges(found: Importance) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from nas.files import replace_file
 from nas.front import Objective
 from nas.records import Trial
+from nas.volume import Volume
 
 _FIRST = ("number", "status", "family", "digest", "seed", "budget_flops")
 _COSTS = ("flops", "parameters", "seconds")
@@ -22,12 +23,30 @@ def columns(objectives: Sequence[Objective]) -> tuple[str, ...]:
 
 def write_trials(path: Path, trials: Iterable[Trial], objectives: Sequence[Objective]) -> None:
     """Replace ``path`` by a table of all trials in the order of their numbers; raises OSError."""
-    _write(path, sorted(trials, key=lambda trial: trial.number), objectives)
+    replace_file(path, text(sorted(trials, key=lambda trial: trial.number), objectives).encode())
 
 
 def write_pareto(path: Path, front: Sequence[Trial], objectives: Sequence[Objective]) -> None:
     """Replace ``path`` by the same table of the front, in the order given; raises OSError."""
-    _write(path, front, objectives)
+    replace_file(path, text(front, objectives).encode())
+
+
+def write_volume(path: Path, volume: Volume) -> None:
+    """Replace ``path`` by how the hypervolume grew, a row per trial that enlarged it; raises OSError."""
+    replace_file(path, volume_text(volume).encode())
+
+
+def volume_text(volume: Volume) -> str:
+    """What :func:`write_volume` writes."""
+    header = ("number", "trials", "training_flops", "hypervolume")
+    rows = [(one.number, one.trials, one.flops, one.value) for one in volume.curve]
+    return _text(header, rows)
+
+
+def text(trials: Sequence[Trial], objectives: Sequence[Objective]) -> str:
+    """What the tables of trials hold, in the order given."""
+    header = columns(objectives)
+    return _text(header, ([value_of(trial, column) for column in header] for trial in trials))
 
 
 def read_trials(path: Path) -> list[dict[str, str]]:
@@ -42,13 +61,12 @@ def value_of(trial: Trial, column: str) -> object:
     return trial.objectives.get(column) if own is None else own
 
 
-def _write(path: Path, trials: Sequence[Trial], objectives: Sequence[Objective]) -> None:
-    header = columns(objectives)
+def _text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO(newline="")
     table = csv.writer(buffer, lineterminator="\n")
     table.writerow(header)
-    table.writerows([_cell(value_of(trial, column)) for column in header] for trial in trials)
-    replace_file(path, buffer.getvalue().encode())
+    table.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
 
 
 def _cell(value: object) -> str:

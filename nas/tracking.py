@@ -203,6 +203,32 @@ class MlflowStore:
         return str(found.experiment_id)
 
 
+def survey(uri: str, key: str) -> list[Run]:
+    """Every run of a search as it is stored, of several with one key all. Writes nothing; failures pass through."""
+    load()
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found: list[Run] = []
+    token: str | None = None
+    while experiments:
+        page = client.search_runs(experiments, f"tags.`{_SEARCH}` = '{key}'", max_results=_PAGE, page_token=token)
+        for run in page:
+            tags = dict(run.data.tags)
+            found.append(Run(run.info.run_id, tags[_KEY], run.info.start_time, run.info.status, tags, seen=False))
+        token = page.token
+        if not token:
+            break
+    return found
+
+
+def shown(uri: str) -> str:
+    """The address of a store without its password."""
+    parts = urlsplit(uri)
+    return uri if not parts.password else parts._replace(netloc=f"{parts.username}@{parts.hostname}").geturl()
+
+
 def load() -> None:
     """Import mlflow with its talk to the network and to the terminal turned off; UserError where it is not there."""
     for name, value in _ENVIRONMENT.items():

@@ -26,8 +26,10 @@ from nas.plots import save_pareto
 from nas.records import Trial
 from nas.report import summary, write_report
 from nas.run_folder import RunFolder
-from nas.tables import write_pareto, write_trials
+from nas.standing import reference_for
+from nas.tables import write_pareto, write_trials, write_volume
 from nas.units import show
+from nas.volume import Volume, volume
 from trainers.catalogue import describe
 from trainers.errors import TrainerError
 
@@ -112,6 +114,7 @@ class Views:
             | {
                 "verdict": self.verdict,
                 "audit": self.audit.to_dict(),
+                "hypervolume": self.volume().to_dict(),
                 "trainings": training_rows(self.ledger),
                 "reproduce": commands,
                 "experiment": self.experiment.resolved(),
@@ -127,19 +130,27 @@ class Views:
         classes = describe(self.experiment.data.source)["classes"] if needs else 0
         return audit(self.experiment, self.ledger, classes)
 
+    def volume(self) -> Volume:
+        """The hypervolume of the search and how it grew, in the order in which trials finished."""
+        trials = tuple(self.ledger.trials.values())
+        return volume(trials, self.experiment.objectives, reference_for(self.experiment, self.ledger))
+
     def write_tables(self) -> None:
         """``trials.csv`` and ``pareto.csv``."""
         objectives = self.experiment.objectives
         write_trials(self.folder / "trials.csv", self.trials, objectives)
         write_pareto(self.folder / "pareto.csv", self.front, objectives)
 
-    def write_all(self) -> Analysis:
+    def write_all(self, *, refresh: float | None = None) -> Analysis:
         """Every view: tables, ``pareto.png``, the winner's topology and card, and ``report.html``.
 
+        ``refresh`` is given while the search runs: after so many seconds a browser loads the report again.
         What could not be made because a file is damaged is in ``problems``. Raises OSError.
         """
         objectives, front, best = self.experiment.objectives, self.front, self.winner
         self.write_tables()
+        grown = self.volume()
+        write_volume(self.folder / "hypervolume.csv", grown)
         save_pareto(self.folder / "pareto.png", self.trials, objectives, front)
         if best is not None:
             (self.folder / "winner").mkdir(exist_ok=True)
@@ -167,6 +178,8 @@ class Views:
             audit=list(self.audit.lines()),
             confirmation=[{name: _shown(name, value) for name, value in row.items()} for row in trainings],
             analysis=found,
+            volume=grown,
+            refresh=refresh,
         )
         return found
 

@@ -21,6 +21,7 @@ OWNERS = {
     "optuna": {"nas/sampling.py"},
     "mlflow": {"nas/tracking.py"},
     "ray": {"nas/executors/ray.py"},
+    "fsspec": {"nas/storage.py"},
     "yaml": {"search_space/document.py"},
     "matplotlib": {"graphs/draw/arcs.py", "graphs/draw/heat.py", "graphs/draw/sheet.py", "nas/plots.py"},  # one folder
     "safetensors": {"trainers/checkpoint.py"},

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shlex
 import shutil
@@ -228,7 +229,8 @@ class TestFolders:
 
     def test_in_use_by_another_driver(self, wireloom, write, held):
         other = EventLog(held / "events.jsonl")
-        assert refused(wireloom("search", write(), "--out", held, "--resume"), "another process is running this search")
+        ran = wireloom("search", write(), "--out", held, "--resume")
+        assert refused(ran, "another process is running this search", f"process {os.getpid()} of")
         other.close()
 
     @pytest.mark.parametrize("harm", ["bad JSON", "a missing line", "a wrong seq", "an impossible event"])

@@ -1,5 +1,6 @@
 import json
 import resource
+import time
 
 import pytest
 
@@ -24,6 +25,8 @@ def test_what_is_appended_reads_back(tmp_path):
     given = [log.append("report", value=0.1 + 0.2, steps=(1, 2)), log.append("end", text='a "quoted"\nline')]
     # Before the log is closed: a line is on disk before anything else learns of it.
     assert list(read(log.path)) == given == log.events
+    now = given[0].pop("at")
+    assert abs(now - time.time()) < 120
     assert given[0] == {"seq": 0, "event": "report", "value": 0.1 + 0.2, "steps": [1, 2]}
     assert [event["seq"] for event in given] == [0, 1]
     log.close()
@@ -39,9 +42,10 @@ def test_a_last_line_cut_off_anywhere_is_dropped(path):
         log = EventLog(path)
         assert tuple(log.events) == first
         assert path.read_bytes() == whole[:start]
-        assert log.append("end")["seq"] == 3
+        end = log.append("end")
+        assert end["seq"] == 3
         log.close()
-        assert read(path) == (*first, {"seq": 3, "event": "end"})
+        assert read(path) == (*first, end)
 
 
 DAMAGE = {
@@ -139,14 +143,14 @@ def test_a_second_driver_is_kept_out(path):
 
 
 def test_what_the_driver_before_us_adds_until_we_hold_the_lock_is_kept(path, monkeypatch):
-    lock = events._lock
+    lock = events.holder.hold
 
     def slow(file, where):
         with where.open("a") as other:
             other.write('{"seq": 4, "event": "end"}\n')
         lock(file, where)
 
-    monkeypatch.setattr(events, "_lock", slow)
+    monkeypatch.setattr(events.holder, "hold", slow)
     log = EventLog(path)
     log.close()
     assert [event["event"] for event in log.events] == ["ask"] * 4 + ["end"]

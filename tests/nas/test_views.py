@@ -23,7 +23,7 @@ def test_a_finished_run_holds_what_is_promised(finished, rows):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "experiment.yaml", "lock.json", "events.jsonl", "trials.csv", "pareto.csv", "pareto.png", "confirm.csv",
-        "report.html", "winner", "weights", "confirm_seeds.csv",
+        "report.html", "winner", "weights", "confirm_seeds.csv", "hypervolume.csv",
     }  # fmt: skip
     experiment = Experiment.load(finished / "experiment.yaml")
     assert experiment == Experiment.load(finished.parent / "tiny.yaml")
