@@ -167,6 +167,14 @@ class Coefficients(nn.Module):
             names += [f"{norm.name}_gain", *([f"{norm.name}_bias"] if norm.kind == "layer" else [])]
         return tuple(dict.fromkeys(names)), tuple(generated)
 
+    def gain(self, number: int) -> Tensor | None:
+        """The gain (d,) of the RMS norm of mix ``number``, if it has one of this kind."""
+        rule = self._norms[number]
+        if rule is None or rule.kind != "rms":
+            return None
+        found: Tensor = getattr(self, f"{rule.name}_gain")
+        return found
+
     def norm(self, number: int, value: Tensor) -> Tensor:
         """The output of mix ``number`` normalised over its last axis, if it has a norm."""
         rule = self._norms[number]

@@ -154,11 +154,10 @@ class _Run:
         shares = self.shares.pop(number)
         self.columns.pop(number, None)
         weight = self._weight(number, [self.values[value] for value in op.keys])
-        outputs = gather.mix([shares[j] for j in range(len(op.reads))], weight, self.model._plain[number])
-        if op.norm is None:
-            return outputs
-        axis = self.model.channel_axis
-        return tuple(self.model.weights.norm(number, output.movedim(axis, -1)).movedim(-1, axis) for output in outputs)
+        gain = self.model.weights.gain(number)
+        outputs = gather.mix([shares[j] for j in range(len(op.reads))], weight, self.model._plain[number], gain)
+        # A layer norm, with its bias, runs in torch behind the kernel. Channels are last here where there is a norm.
+        return outputs if gain is not None else tuple(self.model.weights.norm(number, output) for output in outputs)
 
     def _consumer(self, number: int, j: int, value: Tensor) -> gather.Consumer:
         op = self.model.plan.mixes[number]

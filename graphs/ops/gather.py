@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from graphs.errors import CompileError
-from graphs.ops import kernels
+from graphs.ops import kernels, norm
 from graphs.ops.reference import accumulation
 
 
@@ -78,8 +78,10 @@ def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = No
     return shares
 
 
-def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> tuple[Tensor, ...]:
-    """The outputs of a weight (R, m, k, C) on shares of k sources.
+def mix(
+    shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = (), gain: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """The outputs of a weight (R, m, k, C) on shares of k sources, with a ``gain`` (d,) each RMS-normalised over d.
 
     Gradients of weights known beforehand (R = 1) go to the fans of sources that have tickets. ``plain`` says which
     columns of a mix of one output are fixed at one: the gradient of a source without tickets is then the output's.
@@ -99,6 +101,7 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
     outputs = _Mix.apply(  # type: ignore[no-untyped-call]
         weight if learned else weight.detach(),
         Ways(alone, joint, late, tuple(plain) or (False,) * len(shares), tuple(len(share.tickets) for share in shares)),
+        gain,
         *(share.state for share in shares),
         *tickets,
     )
@@ -182,7 +185,7 @@ class _Fan(torch.autograd.Function):
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ways: Ways, *states: Tensor) -> Any:
+    def forward(ctx: Any, weight: Tensor, ways: Ways, gain: Tensor | None, *states: Tensor) -> Any:
         ctx.set_materialize_grads(False)
         k = len(ways.alone)
         sources = list(states[:k])
@@ -196,10 +199,16 @@ class _Mix(torch.autograd.Function):
         # Of the others the fans keep the source.
         mine = [ways.late[j] or ways.joint[j] or (ways.alone[j] and not ways.plain[j]) for j in range(k)]
         learns = ctx.needs_input_grad[0]
-        ctx.save_for_backward(
-            weight, *(source if learns and one else None for source, one in zip(sources, mine, strict=True))
-        )
-        return tuple(kernels.mix(sources, weight))
+        ctx.mine = [learns and one for one in mine]
+        if gain is None:
+            kept = (source if one else None for source, one in zip(sources, ctx.mine, strict=True))
+            ctx.save_for_backward(weight, *kept)
+            return tuple(kernels.mix(sources, weight))
+        ctx.again = norm.again(k, weight.shape[1])
+        outputs, scale, sums = norm.normed(sources, weight, gain, not ctx.again and any(ctx.needs_input_grad))
+        kept = (source if one or ctx.again else None for source, one in zip(sources, ctx.mine, strict=True))
+        ctx.save_for_backward(weight, *kept, gain, scale, *sums)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
@@ -207,11 +216,23 @@ class _Mix(torch.autograd.Function):
         weight, *kept = ctx.saved_tensors
         ways: Ways = ctx.ways
         k, m = len(ways.alone), len(grads)
+        kept, normed = kept[:k], kept[k:]
         ran = [i for i, grad in enumerate(grads) if grad is not None]
         there = [grad for grad in grads if grad is not None]
         if not ran:
             return (None,) * len(ctx.needs_input_grad)
-        needed = ctx.needs_input_grad[2 : 2 + k]
+        slope = None
+        if normed:
+            gain, scale, *sums = normed
+            rows = _lines(weight, ran, 1)
+            there, slope = norm.through(
+                there, kept if ctx.again else None, [sums[i] for i in ran if sums], rows, gain, _lines(scale, ran, 0)
+            )
+            passed = iter(there)
+            grads = tuple(None if grad is None else next(passed) for grad in grads)
+            slope = slope.to(gain.dtype)
+            kept = [source if one else None for source, one in zip(kept, ctx.mine, strict=True)]
+        needed = ctx.needs_input_grad[3 : 3 + k]
         direct = [ways.alone[j] and m == 1 and ways.plain[j] for j in range(k)]
         wanted = [(ways.joint[j] or (ways.alone[j] and needed[j])) and not direct[j] for j in range(k)]
         totals: list[Tensor | None] = [there[0].to(ctx.dtypes[j]) if direct[j] else None for j in range(k)]
@@ -237,7 +258,7 @@ class _Mix(torch.autograd.Function):
             if not ways.alone[j]:
                 tickets += [totals[j]] if ways.joint[j] else grads
         tickets += [weight[:, :, j] for j in range(k) if ways.late[j]]
-        return learned, None, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
+        return learned, None, slope, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
 
 
 def _version(x: Tensor) -> int | None:

@@ -24,6 +24,7 @@ MODELS = {
     "dense": lambda: families.dense(20, inner=False),
     "ancre": lambda: families.ancre(11, temperature=0.5),
     "grouped": HISTORIES["grouped"],
+    "normed": HISTORIES["normed"],
     "hyper": lambda: families.hyper(3, streams=2),
     "short": lambda: families.dense(3),
     "token": lambda: families.hyper(3, streams=2, dynamic=True),

@@ -27,6 +27,7 @@ MODELS = {
     "ancre": lambda: families.ancre(5, temperature=0.5),
     "grouped": lambda: HISTORIES["grouped"](),
     "wide": lambda: HISTORIES["wide"](),
+    "normed": lambda: HISTORIES["normed"](),
     "hyper-static": lambda: families.hyper(3, streams=2),
     "hyper-dynamic": lambda: families.hyper(3, streams=2, dynamic=True),
     "attnres": lambda: families.attnres(4),
@@ -43,7 +44,7 @@ def everywhere(monkeypatch):
     def counted(name):
         return lambda *args: calls.append(name) or getattr(engine, name)(*args)
 
-    made = SimpleNamespace(mix=counted("mix"), gather=counted("gather"))
+    made = SimpleNamespace(**{name: counted(name) for name in ("mix", "gather", "normed", "norm_back")})
     monkeypatch.setattr(kernels, "engine", lambda device: made)
     return calls
 
@@ -81,6 +82,33 @@ def test_gather_is_that_of_other_engines(poisoned, kind, k, m):
             close(products, dots)
             for got, one in zip(totals, expected, strict=True):
                 close(got, one)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("layout", ["plain", "transposed"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_norm_is_that_of_other_engines(poisoned, kind, layout, keep):
+    sources, gain = samples(0, 5, (7, 24), (torch.float32, torch.bfloat16), layout), numbers(2, 24)
+    weight, grads = numbers(1, *SHAPES[kind](7, 3, 5, 24)), samples(3, 3, (7, 24), (torch.bfloat16,))
+    made, expected = (which.normed(sources, weight, gain, keep) for which in (engine, plain))
+    for got, one in zip((*made[0], made[1], *made[2]), (*expected[0], expected[1], *expected[2]), strict=True):
+        close(got, one)
+    made, expected = (which.norm_back(grads, sources, weight, gain, expected[1]) for which in (engine, plain))
+    for got, one in zip((*made[0], made[1]), (*expected[0], expected[1]), strict=True):
+        close(got, one)
+
+
+def test_rows_too_long_for_a_program_go_to_plain_torch(monkeypatch):
+    asked = []
+    for name in ("normed", "norm_back"):
+        real = getattr(plain, name)
+        monkeypatch.setattr(plain, name, lambda *args, real=real, name=name: asked.append(name) or real(*args))
+    monkeypatch.setattr(launch, "WIDEST", 8)
+    for dim in (8, 9):
+        sources, weight, gain = samples(0, 2, (3, dim)), numbers(1, 1, 1, 2, 1), numbers(2, dim)
+        _, scale, _ = engine.normed(sources, weight, gain, False)
+        engine.norm_back(sources[:1], sources, weight, gain, scale)
+        assert len(asked) == 2 * (dim > 8)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -177,7 +205,7 @@ def test_whole_models_in_sixteen_bits(everywhere, name):
 
 
 def test_through_the_operators(everywhere, monkeypatch):
-    monkeypatch.setattr(kernels, "_eager", lambda weight: False)
+    monkeypatch.setattr(kernels, "eager", lambda weight: False)
     reference, fused = (model.to(DEVICE) for model in both(MODELS["grouped"](), torch.float32))
     x = probe(torch.float32).detach().to(DEVICE)
     assert_equal(results(fused, x.clone().requires_grad_()), results(reference, x.clone().requires_grad_()), 5e-5)
@@ -212,6 +240,18 @@ def test_which_engine_a_device_has(monkeypatch):
         assert kernels.engine("cuda") is plain, "said once"
     finally:
         kernels.engine.cache_clear()
+
+
+@pytest.mark.parametrize("k", [3, 9])
+def test_through_a_norm(everywhere, k):
+    sources, weight, gain = samples(0, k, (2, 4)), numbers(1, 2, k), numbers(2, 4)
+    leaves = [one.requires_grad_() for one in (*sources, weight, gain)]
+    found = []
+    for impl in ("fused", "reference"):
+        outs = graphs.mix(sources, weight, norm=gain, impl=impl)
+        found.append([*outs, *torch.autograd.grad(sum(out.pow(3).sum() for out in outs), leaves)])
+    assert_equal(*found, 2e-5)
+    assert everywhere == ["normed", *["norm_back"] * (2 if k > 8 else 1), "gather"], "many sources: the sums are kept"
 
 
 def test_finer_weights(everywhere):
