@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 
 from graphs.ops import native, plain
+from graphs.ops.cpu_attend import attend as attend
+from graphs.ops.cpu_attend import attend_back as attend_back
+from graphs.ops.cpu_attend import attend_delta as attend_delta
+from graphs.ops.cpu_attend import scales as scales
 from graphs.ops.layout import aligned, laid_out, shared
 from graphs.ops.native import rows
 from graphs.ops.reference import accumulation, promoted, without_autocast

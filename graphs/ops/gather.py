@@ -69,7 +69,7 @@ def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = No
         elif consumer.column is not None:
             known.append(consumer.column)
     given = _Fan.apply(x, tuple(counts), tuple(late), dtype or x.dtype, *known)  # type: ignore[no-untyped-call]
-    states, shares, place, version = x.detach(), [], 0, _version(x)
+    states, shares, place, version = x.detach(), [], 0, version_of(x)
     for count, shape, consumer in zip(counts, late, consumers, strict=True):
         tickets = given[place : place + count]
         place += count
@@ -87,11 +87,7 @@ def mix(
     columns of a mix of one output are fixed at one: the gradient of a source without tickets is then the output's.
     """
     for share in shares:
-        if share.version is not None and _version(share.state) != share.version:
-            raise CompileError(
-                "a block has changed its input in place, and mixes that run later read it; "
-                "make the block leave its input as it is, or compile with impl='reference'"
-            )
+        unchanged(share.state, share.version)
     alone = tuple(len(share.tickets) == 0 for share in shares)
     joint = tuple(share.joint for share in shares)
     late = tuple(share.late is not None for share in shares)
@@ -224,9 +220,9 @@ class _Mix(torch.autograd.Function):
         slope = None
         if normed:
             gain, scale, *sums = normed
-            rows = _lines(weight, ran, 1)
+            rows = lines(weight, ran, 1)
             there, slope = norm.through(
-                there, kept if ctx.again else None, [sums[i] for i in ran if sums], rows, gain, _lines(scale, ran, 0)
+                there, kept if ctx.again else None, [sums[i] for i in ran if sums], rows, gain, lines(scale, ran, 0)
             )
             passed = iter(there)
             grads = tuple(None if grad is None else next(passed) for grad in grads)
@@ -239,7 +235,7 @@ class _Mix(torch.autograd.Function):
         columns = [j for j in range(k) if wanted[j] or kept[j] is not None]
         learned = None
         if columns:
-            part = _lines(_lines(weight, ran, 1), columns, 2)
+            part = lines(lines(weight, ran, 1), columns, 2)
             asked = [j for j in columns if wanted[j]]
             dtypes = {ctx.dtypes[j] for j in asked}
             sums, products = kernels.gather(
@@ -252,7 +248,7 @@ class _Mix(torch.autograd.Function):
             for j, total in zip(asked, sums, strict=True):
                 totals[j] = total.to(ctx.dtypes[j])
             if ctx.needs_input_grad[0]:
-                learned = _placed(_placed(products.to(weight.dtype), columns, k, 2), ran, m, 1)
+                learned = placed(placed(products.to(weight.dtype), columns, k, 2), ran, m, 1)
         tickets: list[Tensor | None] = []
         for j in range(k):
             if not ways.alone[j]:
@@ -261,7 +257,16 @@ class _Mix(torch.autograd.Function):
         return learned, None, slope, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
 
 
-def _version(x: Tensor) -> int | None:
+def unchanged(state: Tensor, version: int | None) -> None:
+    """CompileError where a shared value is not what it was when it was shared."""
+    if version is not None and version_of(state) != version:
+        raise CompileError(
+            "a block has changed its input in place, and mixes that run later read it; "
+            "make the block leave its input as it is, or compile with impl='reference'"
+        )
+
+
+def version_of(x: Tensor) -> int | None:
     """How often a tensor has been written to; None where nobody counts."""
     return None if torch.compiler.is_compiling() or x.is_inference() else x._version
 
@@ -276,17 +281,17 @@ def _learned(found: Tensor, column: Tensor, ran: list[int]) -> Tensor:
     """The gradient of a column (1, m, C) from those of its rows that ran, (1, rows, channels)."""
     if column.shape[2] < found.shape[2]:
         found = found.sum(-1, keepdim=True)
-    return _placed(found, ran, column.shape[1], 1).to(column.dtype)
+    return placed(found, ran, column.shape[1], 1).to(column.dtype)
 
 
-def _lines(tensor: Tensor, lines: list[int], axis: int) -> Tensor:
+def lines(tensor: Tensor, lines: list[int], axis: int) -> Tensor:
     """Some lines along an axis, ascending: a view where they are neighbours. An index would be copied to the device."""
     if lines[-1] - lines[0] == len(lines) - 1:
         return tensor.narrow(axis, lines[0], len(lines))
     return torch.cat([tensor.narrow(axis, line, 1) for line in lines], dim=axis)
 
 
-def _placed(tensor: Tensor, lines: list[int], size: int, axis: int) -> Tensor:
+def placed(tensor: Tensor, lines: list[int], size: int, axis: int) -> Tensor:
     """The lines back in their places among ``size``, of which the others are zero."""
     if len(lines) == size:
         return tensor

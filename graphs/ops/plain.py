@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 from graphs.ops.layout import aligned, laid_out, rows
+from graphs.ops.plain_attend import attend as attend
+from graphs.ops.plain_attend import attend_back as attend_back
+from graphs.ops.plain_attend import attend_delta as attend_delta
+from graphs.ops.plain_attend import scales as scales
 from graphs.ops.reference import accumulation, promoted, without_autocast
 from graphs.rule_tensors import MIN_NORM
 

@@ -14,6 +14,10 @@ from graphs.ops import plain
 from graphs.ops.layout import aligned, laid_out
 from graphs.ops.reference import promoted
 from graphs.ops.triton import launch
+from graphs.ops.triton.attend_engine import attend as attend
+from graphs.ops.triton.attend_engine import attend_back as attend_back
+from graphs.ops.triton.attend_engine import attend_delta as attend_delta
+from graphs.ops.triton.attend_engine import scales as scales
 from graphs.ops.triton.gather import spread_into
 from graphs.ops.triton.mix import Weight, mix_into, normed_into
 from graphs.ops.triton.norm import norm_backward_into
