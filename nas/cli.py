@@ -63,6 +63,7 @@ def search(
       wireloom search experiments/digits.yaml --trials 12 --out runs/quick
       wireloom search experiments/digits.yaml --out runs/quick --resume
     """
+    from graphs.memory import keep_memory
     from nas.dry_run import print_plan
     from nas.run_folder import RunFolder, choose
     from nas.search import check_reachable, plan_of, run_search
@@ -76,6 +77,7 @@ def search(
     if dry_run:
         print_plan(experiment, check_reachable(experiment), console)
         return
+    keep_memory()
     path = choose(experiment, out, resume)
     again = ["wireloom", "search", str(experiment_file), "--out", str(path), "--resume"]
     again += [text for name, value in changes.items() if value is not None for text in (f"--{name}", str(value))]
@@ -268,8 +270,10 @@ def bench(
       wireloom bench dense --depth 48 --rows 16384 --dim 2048 --dtype bfloat16
       wireloom bench runs/digits/winner/topology.yaml --blocks identity
     """
+    from graphs.memory import keep_memory
     from nas.bench import Settings, run_bench
 
+    keep_memory()
     settings = Settings(depth, rows, dim, dtype, device, blocks, rounds)
     tables = run_bench(what or ["dense", "hyper"], settings, None if as_json else Console())
     if as_json:
