@@ -1,8 +1,7 @@
 """Train and measure one topology: the only place where graphs and trainers meet. Needs torch."""
 
-import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,31 +14,18 @@ from graphs import Topology
 from graphs.compiler import compile as compile_topology
 from nas.errors import RunFolderError
 from nas.jobs import Job, Outcome, Report
-from trainers import checkpoint
+from nas.keeping import Keeper, Stopwatch
+from trainers import checkpoint, resume
 from trainers.backbones import build
 from trainers.catalogue import Source
 from trainers.data import Data, Split, load, load_test
-from trainers.errors import Diverged
+from trainers.errors import CheckpointError, Diverged, NotKept
 from trainers.loop import train
 from trainers.metrics import evaluate as measure
 from trainers.seeding import generator
 
+MEND = "mend that (make room on a full disk), then --resume trains this trial again and goes on"
 FINGERPRINT = "data_fingerprint"  # of the weights' metadata: what they were trained on
-
-
-class Stopwatch:
-    """Adds up the seconds for which it runs."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._since: float | None = None
-
-    def run(self, on: bool) -> None:
-        """Start, or stop; doing it twice changes nothing."""
-        now = time.perf_counter()
-        if self._since is not None:
-            self.seconds += now - self._since
-        self._since = now if on else None
 
 
 class Classifier(nn.Module):
@@ -96,8 +82,11 @@ def held_out(data: str | Source) -> Split:
     return load_test(data)
 
 
-def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
+def evaluate(job: Job, written: Callable[[Path], None] = lambda path: None) -> Generator[Report, bool, Outcome]:
     """Train ``job``: yields a Report at each asked step, is sent whether to go on, and returns the Outcome.
+
+    Where ``job.keep`` is there, the training goes on from it: what was reported up to then is said again, and the
+    outcome is that of a training which never stopped. ``written`` is called after each time it is written.
 
     ``seconds`` of the outcome is wall time in training mode, that is of training steps alone: imports, loading
     data, building the model and its optimiser, validation, waiting for an answer and saving are not in it.
@@ -116,14 +105,30 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
             seed=job.seed,
             **data.facts,
         )
+        keeper = None
+        if job.keep is not None:
+            job.keep.parent.mkdir(parents=True, exist_ok=True)
+            keeper = Keeper(job.keep, job.keep_seconds, watch, written)
+            own = resume.identity(model, data, job.recipe, steps=job.steps, seed=job.seed)
+            notes = resume.notes(job.keep, own)
+            if notes is None:  # of an earlier run in this place, or half of one: worth nothing
+                job.keep.unlink(missing_ok=True)
+            for past in () if notes is None else keeper.again(notes):
+                step, accuracy, loss = past.step, past.accuracy, past.loss
+                yield past
         model.watch = watch
-        progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at)
+        progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at, keep=keeper)
         for point in progress:
             watch.run(False)
             step, accuracy, loss = point.step, point.accuracy, point.loss
             asks = step in job.ask_at
-            go_on = yield Report(job.number, step, point.train_loss, accuracy, loss, asks)
+            report = Report(job.number, step, point.train_loss, accuracy, loss, asks)
+            if keeper is not None:
+                keeper.said(report)
+            go_on = yield report
             if asks and not go_on:
+                if keeper is not None:
+                    keeper.closing = job.waits
                 progress.close()
                 return Outcome(job.number, "stopped", step, watch.seconds, accuracy, loss, "dominated at its rung")
             watch.run(True)
@@ -137,6 +142,13 @@ def evaluate(job: Job) -> Generator[Report, bool, Outcome]:
         return done
     except RunFolderError:
         raise
+    except NotKept as error:
+        raise RunFolderError(f"{error}; {MEND}") from error
+    except CheckpointError as error:
+        if job.keep is None:
+            raise
+        job.keep.unlink(missing_ok=True)
+        return Outcome(job.number, "lost", step, watch.seconds, reason=str(error))
     except Diverged as error:
         watch.run(False)
         return Outcome(job.number, "diverged", error.step, watch.seconds, accuracy, loss, str(error))
@@ -151,8 +163,7 @@ def _save(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
         checkpoint.save(path, model.state_dict(), metadata)
     except OSError as error:
         raise RunFolderError(
-            f"{path}: the trained weights cannot be written: {error.strerror or error}; mend that (make room on a full "
-            "disk), then --resume trains this trial again and goes on"
+            f"{path}: the trained weights cannot be written: {error.strerror or error}; {MEND}"
         ) from error
 
 

@@ -192,7 +192,9 @@ class Halving(Strict):
 class Search(Strict):
     """How points are proposed; without ``halving`` every trial gets its full budget.
 
-    ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from.
+    ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from. A trial
+    whose worker dies is run again up to ``retries`` times. A trial under way writes a checkpoint every
+    ``checkpoint_seconds`` seconds, from which it goes on after a crash.
     """
 
     sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
@@ -201,6 +203,8 @@ class Search(Strict):
     halving: Halving | None = None
     baselines: bool = True
     random_share: float = Field(default=0.15, ge=0, le=1)
+    retries: int = Field(default=3, ge=0, le=100)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
 
 
 class Confirm(Strict):

@@ -14,7 +14,9 @@ class Job:
     """Everything a worker needs to train one trial, as plain data.
 
     ``report_at`` are the steps at which to measure; ``ask_at`` those of them at which to ask whether to go on.
-    ``weights`` is where the trained weights go, if anywhere. ``test`` asks for the test split at the very end:
+    ``weights`` is where the trained weights go, if anywhere. ``keep`` is where the state of the training is kept every
+    ``keep_seconds`` seconds, and from where it goes on if it is there already; ``waits`` says that a job which is told
+    to stop keeps its state there, to go on another time. ``test`` asks for the test split at the very end:
     a trial of a search never does.
     """
 
@@ -29,13 +31,19 @@ class Job:
     report_at: tuple[int, ...]
     ask_at: tuple[int, ...] = ()
     weights: Path | None = None
+    keep: Path | None = None
+    keep_seconds: float = 60.0
+    waits: bool = False
     test: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One measurement of a running trial; ``asks`` whether the study is to say if it goes on."""
+    """One measurement of a running trial; ``asks`` whether the study is to say if it goes on.
+
+    ``kept``: it was made before the checkpoint that the training went on from, and is said again.
+    """
 
     number: int
     step: int
@@ -43,11 +51,15 @@ class Report:
     accuracy: float
     loss: float
     asks: bool
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended: ``complete``, ``stopped``, ``diverged`` or ``failed``. ``seconds`` is that of training steps."""
+    """How a job ended: ``complete``, ``stopped``, ``diverged``, ``failed``, or ``lost`` with its worker.
+
+    A lost job says nothing of its topology and is run again. ``seconds`` is that of training steps.
+    """
 
     number: int
     kind: str

@@ -36,6 +36,8 @@ class Ledger:
     asked: dict[int, Event] = field(default_factory=dict)  # every trial's ask, finished or not
     spent: dict[int, float] = field(default_factory=dict)  # training FLOPs of earlier parts of a promoted trial
     promotions: dict[int, int] = field(default_factory=dict)  # how often a trial was promoted
+    losses: dict[int, int] = field(default_factory=dict)  # how often a trial was lost with its worker
+    dropped: dict[int, float] = field(default_factory=dict)  # of a trial begun again: its FLOPs not yet found kept
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
     openings: list[Event] = field(default_factory=list)  # of the test split
@@ -68,11 +70,9 @@ class Ledger:
             case "ask":
                 self._ask(event)
             case "report":
-                point = CurvePoint(**event["point"])
-                self.curves.setdefault(event["number"], {})[point.step] = point
+                self._report(event["number"], CurvePoint(**event["point"]), event.get("kept", False))
             case "restart":  # what the interrupted attempt reported is not part of this one
-                curve = self.curves.pop(self.open[event["number"]]["number"], {})
-                self.lost += max((point.flops for point in curve.values()), default=0.0)
+                self._restart(self.open[event["number"]]["number"], "reason" in event)
             case "result":
                 self._result(event)
             case "promote":  # a trial that waited at a rung goes on
@@ -97,6 +97,27 @@ class Ledger:
         else:
             self.open[number] = self.asked[number] = event
 
+    def _report(self, number: int, point: CurvePoint, kept: bool) -> None:
+        """A point of the curve; ``kept``: the trial went on from a checkpoint behind it and need not do it again."""
+        curve = self.curves.setdefault(number, {})
+        if kept:
+            again = max(0.0, point.flops - max((one.flops for one in curve.values()), default=0.0))
+            earlier = self.dropped if number in self.dropped else self.spent
+            saved = min(again, earlier.get(number, 0.0))
+            if saved:
+                earlier[number] -= saved
+                self.lost -= saved if earlier is self.dropped else 0.0
+        curve[point.step] = point
+
+    def _restart(self, number: int, lost_worker: bool) -> None:
+        curve = self.curves.pop(number, {})
+        cost = max((point.flops for point in curve.values()), default=0.0)
+        if cost:
+            self.dropped[number] = cost
+            self.lost += cost
+        if lost_worker:
+            self.losses[number] = self.losses.get(number, 0) + 1
+
     def _promote(self, number: int) -> None:
         waited = self.trials[number]
         if waited.status is not Status.PRUNED:
@@ -104,6 +125,7 @@ class Ledger:
         del self.trials[number]
         self.open[number] = self.asked[number]
         self.spent[number] = waited.spent_flops
+        self.dropped.pop(number, None)
         self.promotions[number] = self.promotions.get(number, 0) + 1
 
     def _result(self, event: Event) -> None:

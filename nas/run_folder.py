@@ -36,6 +36,10 @@ class RunFolder:
         """Where the trained weights of a trial are, as long as it is on the front."""
         return self.weights / self.weight_name(number)
 
+    def checkpoint_file(self, number: int) -> Path:
+        """Where the state of a trial's training is while it runs, or waits at a rung."""
+        return self.path / "checkpoints" / self.weight_name(number)
+
     @staticmethod
     def weight_name(number: int) -> str:
         return f"trial-{number:04d}.safetensors"

@@ -120,7 +120,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
     from nas.evaluate import dataset
     from nas.executors.serial import SerialExecutor
 
-    study = Study(experiment, folder, SerialExecutor())
+    executor = SerialExecutor()
+    study = Study(experiment, folder, executor)
     views = Views(folder.path, experiment, study.ledger)
     data = dataset(experiment.data.source)
     folder.settle(environment(data.fingerprint, _device(), data.files))
@@ -156,6 +157,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
         except BaseException:
             tracker.interrupted()
             raise
+        finally:
+            executor.close()
         with study.timed("views"):
             views.write_all()
             for problem in views.problems:

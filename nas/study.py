@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from graphs import TopologyError
+from graphs import Topology, TopologyError
 from nas.baselines import baselines
 from nas.executors import Executor
 from nas.experiment import Experiment
@@ -82,6 +82,7 @@ class Study:
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
         self.identified: dict[Point, str | None] = {}
+        self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.rungs = Rungs(experiment.search.halving, self.ledger, lambda number: self._plan(number).steps)
         self.times: dict[str, float] = defaultdict(float)
@@ -90,26 +91,23 @@ class Study:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
         ended = self.ledger.ended
         self._restore_rungs()
-        self._keep_front_weights()  # the crash may have come between a result and this
+        self._tidy()  # the crash may have come between a result and this
         for number in sorted(self.ledger.curves):  # cut off in the middle: it is trained from the start
             self._log("restart", number=number)
-        queue = [self._job(number) for number in sorted(self.ledger.open)]
+        self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
-        try:
-            while True:
-                while running < self.executor.slots and (job := self._next_job(queue)) is not None:
-                    self.executor.submit(job)
-                    running += 1
-                if not running:
-                    break
-                message = self.next_message()
-                if isinstance(message, Report):
-                    self._report(message)
-                else:
-                    running -= 1
-                    self._outcome(message)
-        finally:
-            self.executor.close()
+        while True:
+            while running < self.executor.slots and (job := self._next_job()) is not None:
+                self.executor.submit(job)
+                running += 1
+            if not running:
+                break
+            message = self.next_message()
+            if isinstance(message, Report):
+                self._report(message)
+            else:
+                running -= 1
+                self._outcome(message)
         if not ended:
             for number in sorted(self.rungs.waiting):
                 self._tell(self.ledger.trials[number])
@@ -136,10 +134,10 @@ class Study:
         with self.timed("log"):
             self.ledger.apply(self.folder.log.append(event, **fields))
 
-    def _next_job(self, queue: list[Job]) -> Job | None:
-        """A job left over from an interrupted run, of a promoted trial, or of the next point; None at the end."""
-        if queue:
-            return queue.pop(0)
+    def _next_job(self) -> Job | None:
+        """A job to be run again, of a promoted trial, or of the next point; None where there is none for now."""
+        if self.queue:
+            return self.queue.pop(0)
         promotion = self.rungs.promotion()
         if promotion is not None:
             number, rung = promotion
@@ -252,8 +250,8 @@ class Study:
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
         if number not in self.priced:
-            point = next(ask.point for ask in self.ledger.asks if ask.number == number)
-            self.priced[number] = priced(self.experiment, self.experiment.space.topology(point))
+            topology = Topology.from_dict(dict(self.ledger.asked[number]["topology"]))
+            self.priced[number] = priced(self.experiment, topology)
         return self.priced[number]
 
     def _job(self, number: int) -> Job:
@@ -267,6 +265,9 @@ class Study:
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
                 weights=self.folder.weight_file(number),
+                keep=self.folder.checkpoint_file(number),
+                keep_seconds=self.experiment.search.checkpoint_seconds,
+                waits=self.rungs.promotes,
                 metadata={"digest": digest, "number": str(number), "seed": str(self.experiment.seed)},
             )
 
@@ -304,7 +305,8 @@ class Study:
         point = CurvePoint(
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
-        self._log("report", number=report.number, point=asdict(point))
+        kept = {"kept": True} if report.kept else {}
+        self._log("report", number=report.number, point=asdict(point), **kept)
         self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
             observer.reported(report, plan.steps)
@@ -329,7 +331,21 @@ class Study:
             for point in trial.curve:
                 self._enter_rung(trial.number, point, trial.curve)
 
+    def _lost(self, outcome: Outcome) -> bool:
+        """Whether a trial whose worker died is to be run again: it says nothing of the topology, up to a point."""
+        number, retries = outcome.number, self.experiment.search.retries
+        if self.ledger.losses.get(number, 0) >= retries:
+            return False
+        self._log("restart", number=number, reason=outcome.reason or "its worker died")
+        self.queue.append(self._job(number))
+        return True
+
     def _outcome(self, outcome: Outcome) -> None:
+        if outcome.kind == "lost":
+            if self._lost(outcome):
+                return
+            died = f"its worker died {self.experiment.search.retries + 1} times: {outcome.reason}"
+            outcome = replace(outcome, kind="failed", reason=died)
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
@@ -347,7 +363,7 @@ class Study:
             "result",
             number=number,
             status=status.value,
-            # A promoted trial is trained from its start once more, and pays for it.
+            # A promoted trial that found no checkpoint was trained from its start once more, and pays for it.
             spent_flops=self.ledger.spent.get(number, 0) + outcome.step * plan.flops_per_step,
             objectives=objectives,
             accuracy=outcome.accuracy,
@@ -359,12 +375,24 @@ class Study:
 
     def _finished(self, trial: Trial) -> None:
         self._keep_front_weights()
+        if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
+            self.folder.checkpoint_file(trial.number).unlink(missing_ok=True)
         if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
             self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:
         for observer in self.observers:
             observer.finished(trial)
+
+    def _tidy(self) -> None:
+        """Drop what a driver that died left behind: files of trials that are over, and halves of files."""
+        self._keep_front_weights()
+        going_on = {self.folder.checkpoint_file(number) for number in {*self.ledger.open, *self.rungs.waiting}}
+        for path in (self.folder.path / "checkpoints").glob("*"):
+            if path not in going_on:
+                path.unlink()
+        for path in self.folder.weights.glob(".*"):
+            path.unlink()
 
     def _keep_front_weights(self) -> None:
         """Weights are kept for the front only: what is dominated is never handed to anybody."""

@@ -8,6 +8,10 @@ class TrainerError(ValueError):
     """The user asked for something that cannot be trained; the message says what would be right."""
 
 
+class NotKept(TrainerError):
+    """The state of a training could not be written to where it is kept."""
+
+
 class CheckpointError(TrainerError):
     """A checkpoint is missing, damaged, or belongs to something else; the message names the file."""
 

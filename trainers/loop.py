@@ -12,7 +12,7 @@ from torch import nn
 from trainers import resume
 from trainers.batches import batches
 from trainers.data import Data
-from trainers.errors import Diverged, TrainerError
+from trainers.errors import Diverged, NotKept, TrainerError
 from trainers.metrics import evaluate
 from trainers.recipe import Recipe, learning_rate
 
@@ -47,7 +47,7 @@ def train(
     steps: int,
     seed: int,
     report_at: Collection[int],
-    keep: resume.Keep | None = None,
+    keep: resume.Keeper | None = None,
 ) -> Generator[Progress, None, None]:
     """Train in place with AdamW, yielding a Progress at each step in `report_at` and at the last.
 
@@ -57,9 +57,10 @@ def train(
     TrainerError at once on bad arguments, and Diverged while running, at the first loss or gradient norm that is
     not finite, before that step changes the weights.
 
-    With `keep` the state is written to its file every so many steps, after the report of such a step was taken, and
+    With `keep` the state is written to its file when that says so, after the report of such a step was taken, and
     where that file is there when training begins, it goes on from there, as if it had never stopped: reports up to
-    that step are not repeated. Raises CheckpointError then where the file is damaged or of another training.
+    that step are not repeated. Raises CheckpointError then where the file is damaged or of another training, and
+    NotKept where it cannot be written.
     """
     if steps < 1:
         raise TrainerError(f"steps must be at least 1, not {steps}")
@@ -114,13 +115,22 @@ def _run(
     steps: int,
     seed: int,
     reports: frozenset[int],
-    keep: resume.Keep | None,
+    keep: resume.Keeper | None,
 ) -> Generator[Progress, None, None]:
     optimiser = torch.optim.AdamW([dict(group) for group in groups], lr=recipe.lr, fused=True)
     parameters = [parameter for group in groups for parameter in group["params"]]
     device = parameters[0].device
     inputs, labels = data.train.inputs.to(device), data.train.labels.to(device)
     own = resume.identity(model, data, recipe, steps=steps, seed=seed)
+
+    def save(keep: resume.Keeper, step: int) -> None:
+        notes = {**keep.notes(), **own}
+        try:
+            resume.write(keep.path, model, optimiser, losses, step, notes)
+        except OSError as error:
+            raise NotKept(f"{keep.path}: the training's state cannot be written: {error.strerror or error}") from error
+        keep.saved()
+
     done, losses = 0, list[float]()
     if keep is not None and keep.path.exists():
         done, losses = resume.read(keep.path, model, optimiser, own)
@@ -145,10 +155,16 @@ def _run(
             if step in reports:
                 accuracy, validation_loss = evaluate(model, data.validation)
                 _check_finite(step, validation_loss)
-                yield Progress(step, math.fsum(losses) / len(losses), accuracy, validation_loss)
+                report = Progress(step, math.fsum(losses) / len(losses), accuracy, validation_loss)
                 losses.clear()
-            if keep is not None and step % keep.every == 0:
-                resume.write(keep.path, model, optimiser, losses, step, own)
+                try:
+                    yield report
+                except GeneratorExit:
+                    if keep is not None and keep.closing:
+                        save(keep, step)
+                    raise
+            if keep is not None and keep.due(step):
+                save(keep, step)
 
 
 def _check_finite(step: int, value: float) -> None:

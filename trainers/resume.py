@@ -6,8 +6,10 @@ global random generators. The schedule and the place in the data follow from the
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -20,16 +22,50 @@ from trainers.recipe import Recipe
 FORMAT = "wireloom training 1"
 
 
+class Keeper(Protocol):
+    """Where the state of a training is kept and when it is written; :class:`Keep` is the plain one."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def closing(self) -> bool:
+        """Whether to write when the training is closed at a report, to go on from there another time."""
+        ...
+
+    def due(self, step: int) -> bool:
+        """Whether to write after this step, whose report was taken."""
+        ...
+
+    def notes(self) -> Mapping[str, str]:
+        """What goes into the file's metadata beside what the training needs itself."""
+        ...
+
+    def saved(self) -> None:
+        """Is called when the file was written."""
+        ...
+
+
 @dataclass(frozen=True)
 class Keep:
-    """Where the state of a training is kept, and after how many steps each it is written. Raises TrainerError."""
+    """Writes the state every so many steps. Raises TrainerError."""
 
     path: Path
     every: int
+    closing: bool = False
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise TrainerError(f"a checkpoint is written every 1 or more steps, not {self.every}")
+
+    def due(self, step: int) -> bool:
+        return step % self.every == 0
+
+    def notes(self) -> Mapping[str, str]:
+        return {}
+
+    def saved(self) -> None:
+        pass
 
 
 def identity(model: nn.Module, data: Data, recipe: Recipe, *, steps: int, seed: int) -> dict[str, str]:
@@ -43,6 +79,15 @@ def identity(model: nn.Module, data: Data, recipe: Recipe, *, steps: int, seed: 
         "data": data.fingerprint,
         "model": hashlib.sha256(layout.encode()).hexdigest()[:16],
     }
+
+
+def notes(path: Path, own: Mapping[str, str]) -> dict[str, str] | None:
+    """The metadata of the checkpoint of this very training, whose :func:`identity` is ``own``; None without one."""
+    try:
+        found = checkpoint.read_metadata(path)
+    except CheckpointError:
+        return None
+    return found if own.items() <= found.items() else None
 
 
 def write(

@@ -183,7 +183,7 @@ class Clock(SimpleNamespace):
 def test_seconds_are_those_of_training_steps(monkeypatch, end, tmp_path):
     """Not of imports and building, of validation, of waiting for an answer, or of the test split."""
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr("nas.keeping.time", clock)
 
     def slow(function):
         def taking(*arguments, **named):

@@ -345,6 +345,7 @@ def test_resolved_fills_defaults_in(load):
     resolved = load(LEAST).resolved()
     assert resolved["train"]["weight_decay"] == 0.01
     search = {"sampler": "tpe", "population": 20, "tournament": 5, "baselines": True, "random_share": 0.15}
+    search |= {"retries": 3, "checkpoint_seconds": 60.0}
     assert resolved["search"] == search
     assert resolved["objectives"] == [{"metric": "accuracy_per_gflop", "goal": "maximize", "floor": 0.5}]
     assert resolved["limits"] == {}

@@ -341,9 +341,12 @@ def test_a_job_carries_everything_a_worker_needs(make, study, fake, tmp_path):
     assert job.steps * job.flops_per_step <= trial.budget_flops < (job.steps + 1) * job.flops_per_step
     assert not job.test
     again = done.job(done._plan(trial.number), number=trial.number, seed=9)
-    assert replace(again, seed=3, report_at=job.report_at, ask_at=job.ask_at, weights=job.weights) == replace(
-        job, metadata={}
+    assert replace(again, seed=3, report_at=job.report_at, ask_at=job.ask_at) == replace(
+        job, metadata={}, weights=None, keep=None
     )
+    assert job.weights == done.folder.weight_file(trial.number)
+    assert (job.keep, job.keep_seconds) == (done.folder.checkpoint_file(trial.number), 60.0)
+    assert not job.waits
 
 
 def test_times_are_kept_by_what_they_were_spent_on(make, study):
