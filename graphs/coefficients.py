@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs import rule_tensors
+from graphs.attention import Attention
 from graphs.errors import CompileError, TopologyError
 from graphs.ops.reference import without_autocast
 from graphs.plan import Plan
@@ -166,6 +167,24 @@ class Coefficients(nn.Module):
         if norm is not None:
             names += [f"{norm.name}_gain", *([f"{norm.name}_bias"] if norm.kind == "layer" else [])]
         return tuple(dict.fromkeys(names)), tuple(generated)
+
+    def keys(self, asked: Sequence[Attention]) -> Tensor:
+        """The keys (number, d) of attentions over depth: query times gain over temperature, at least fp32."""
+        rows = []
+        for rule, temperature in asked:
+            row: Tensor = getattr(self, f"{rule.name}_map")
+            if rule.gain:
+                row = row * getattr(self, f"{rule.name}_gain")
+            rows.append(row if temperature == 1 else row / temperature)
+        return torch.cat(rows)
+
+    def gain(self, number: int) -> Tensor | None:
+        """The gain (d,) of the RMS norm of mix ``number``, if it has one of this kind."""
+        rule = self._norms[number]
+        if rule is None or rule.kind != "rms":
+            return None
+        found: Tensor = getattr(self, f"{rule.name}_gain")
+        return found
 
     def norm(self, number: int, value: Tensor) -> Tensor:
         """The output of mix ``number`` normalised over its last axis, if it has a norm."""

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphs.attention import attention
 from graphs.coefficients import Coefficients, Memo
 from graphs.errors import CompileError
 from graphs.matrix import connection_matrix
-from graphs.ops import gather, mix
+from graphs.ops import attend, gather, mix
 from graphs.ops.api import in_full, transformed
-from graphs.ops.readers import joint, readers
+from graphs.ops.readers import attended, joint, readers
 from graphs.ops.seam_run import SeamRun, Seams
 from graphs.plan import Plan
 from graphs.topology import Block, Mix
@@ -50,6 +51,8 @@ class CompiledModel(nn.Module):
         self._seams = Seams(plan, self.weights, recompute) if impl == "fused" else None
         self._readers = readers(plan) if impl == "fused" else {}
         self._joint = joint(plan) if impl == "fused" else ()
+        self._attended = attended(plan) if impl == "fused" else {}
+        self._queries = {n: found for n, mix in enumerate(plan.mixes) if (found := attention(mix)) is not None}
         self._plain = tuple(_plain(mix) for mix in plan.mixes)
 
     def forward(self, x0: Tensor, **kw: Any) -> Tensor:
@@ -113,6 +116,10 @@ class _Run:
         self.stem_dtype = x0.dtype
         fused = model.impl == "fused" and not transformed()
         self.readers = model._readers if fused else {}
+        self.attended = model._attended if fused else {}
+        self.looks: dict[int, dict[int, attend.Share]] = {}
+        # The keys of all attention over depth, in the order of their mixes, from the first time they are needed.
+        self.keys: Tensor | None = None
         self.shares: dict[int, dict[int, gather.Share]] = {}
         # Of weights that are known beforehand: all columns at once, so that their gradients come back in one piece.
         self.columns: dict[int, tuple[Tensor, ...]] = {}
@@ -138,6 +145,13 @@ class _Run:
             shares = gather.fan(value, consumers, torch.promote_types(self.stem_dtype, value.dtype))
             for (number, j), share in zip(places, shares, strict=True):
                 self.shares.setdefault(number, {})[j] = share
+        looks = [place for place in self.attended.get(name, ()) if place[0] not in self.elsewhere]
+        if looks:
+            order = {number: row for row, number in enumerate(self.model._queries)}
+            keys = gather.lines(self._keys(), [order[number] for number, _ in looks], 0)
+            given = attend.fan(value, keys, torch.promote_types(self.stem_dtype, value.dtype))
+            for (number, j), look in zip(looks, given, strict=True):
+                self.looks.setdefault(number, {})[j] = look
 
     def free(self, name: str) -> None:
         self.values.pop(name, None)
@@ -149,16 +163,20 @@ class _Run:
         return dict(zip(op.writes, self.mix(op, number), strict=True))
 
     def mix(self, op: Mix, number: int) -> tuple[Tensor, ...]:
+        if number in self.looks:
+            looks = self.looks.pop(number)
+            key = self._keys()[list(self.model._queries).index(number)]
+            output = attend.attend([looks[j] for j in range(len(op.reads))], key)
+            return (self.model.weights.norm(number, output),)
         if number not in self.shares:
             return self._reference(op, number)
         shares = self.shares.pop(number)
         self.columns.pop(number, None)
         weight = self._weight(number, [self.values[value] for value in op.keys])
-        outputs = gather.mix([shares[j] for j in range(len(op.reads))], weight, self.model._plain[number])
-        if op.norm is None:
-            return outputs
-        axis = self.model.channel_axis
-        return tuple(self.model.weights.norm(number, output.movedim(axis, -1)).movedim(-1, axis) for output in outputs)
+        gain = self.model.weights.gain(number)
+        outputs = gather.mix([shares[j] for j in range(len(op.reads))], weight, self.model._plain[number], gain)
+        # A layer norm, with its bias, runs in torch behind the kernel. Channels are last here where there is a norm.
+        return outputs if gain is not None else tuple(self.model.weights.norm(number, output) for output in outputs)
 
     def _consumer(self, number: int, j: int, value: Tensor) -> gather.Consumer:
         op = self.model.plan.mixes[number]
@@ -171,6 +189,11 @@ class _Run:
         if number not in self.columns:
             self.columns[number] = self._weight(number, ()).unbind(2)
         return gather.Consumer(m, self.columns[number][j])
+
+    def _keys(self) -> Tensor:
+        if self.keys is None:
+            self.keys = self.model.weights.keys(tuple(self.model._queries.values()))
+        return self.keys
 
     def _weight(self, number: int, keys: Sequence[Tensor]) -> Tensor:
         """With the kernels' four axes."""

@@ -32,7 +32,8 @@ class Traffic:
     the reader's own, and costs nothing. Where weights are learned the value is read once more, and kept for it. A
     key is a reader with a learned weight. A mix of several outputs either takes part in that, a gradient per edge, or
     reads its output gradients once for all its sources, whichever is less: then it writes a gradient per source,
-    which is final where the source has no other reader, and else is one of those that are gathered.
+    which is final where the source has no other reader, and else is one of those that are gathered. Attention over
+    depth reads each source once for key and value, and its backward pass reads its gradient and its output.
     """
 
     def __init__(self, ops: "Iterable[Op]" = ()) -> None:
@@ -56,6 +57,7 @@ class Traffic:
         self._change(op, -1)
 
     def _change(self, op: "Op", sign: int) -> None:
+        from graphs.attention import attention
         from graphs.topology import Block
 
         beside = self._suspended(op, sign)
@@ -64,7 +66,12 @@ class Traffic:
                 self._read(value, sign, False, False)
             self._resumed(beside)
             return
-        self.forward += sign * (len(op.uses) + len(op.writes))
+        keys = op.keys
+        if attention(op) is not None:  # one operator: a source is its own key, and the output is read once more
+            keys = ()
+            self.backward += 2 * sign
+            self.kept += sign
+        self.forward += sign * (len(op.reads) + len(keys) + len(op.writes))
         if op.norm is not None:
             self.backward += 2 * sign
             self.kept += sign
@@ -83,7 +90,7 @@ class Traffic:
                     self._values[value][READERS] += sign
                     if trains and scaled:
                         self._keep(value, sign)
-        for value in op.keys:
+        for value in keys:
             self._read(value, sign, True, True)
         if len(op.writes) > 1 and sign > 0:
             for value in op.reads:

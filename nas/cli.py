@@ -75,6 +75,7 @@ def search(
       wireloom search experiments/digits.yaml --out runs/quick --resume
       wireloom search experiments/digits.yaml --ray-address 10.0.0.1:6379
     """
+    from graphs.memory import keep_memory
     from nas.dry_run import print_plan
     from nas.executors.choice import Place, opened
     from nas.mirror import prepare
@@ -90,6 +91,7 @@ def search(
     if dry_run:
         print_plan(experiment, check_reachable(experiment), console)
         return
+    keep_memory()
     path = choose(experiment, out, resume)
     again = ["wireloom", "search", str(experiment_file), "--out", str(path), "--resume"]
     again += [text for name, value in changes.items() if value is not None for text in (f"--{name}", str(value))]
@@ -286,8 +288,10 @@ def bench(
       wireloom bench dense --depth 48 --rows 16384 --dim 2048 --dtype bfloat16
       wireloom bench runs/digits/winner/topology.yaml --blocks identity
     """
+    from graphs.memory import keep_memory
     from nas.bench import Settings, run_bench
 
+    keep_memory()
     settings = Settings(depth, rows, dim, dtype, device, blocks, rounds)
     tables = run_bench(what or ["dense", "hyper"], settings, None if as_json else Console())
     if as_json:

@@ -6,7 +6,8 @@ Blocks are LN-Linear(d, 2d)-GELU-Linear(2d, d) at T x d = 4096 x 256 in fp32. Va
 variants are timed in turns, figures are ratios of medians. Beside them stands what was counted: traffic of the wiring
 in Td per edge (dense) and Td kept for the backward pass per block. ``hyper-connections`` from PyPI takes part where it
 is installed; ``--compiled`` adds a whole-graph torch.compile of the eager sum (minutes). A row per variant is appended
-to ``experiments/results/<date>-mix-cpu.csv``.
+to ``experiments/results/<date>-mix-cpu.csv``. As in the commands that train, freed memory stays in the process;
+``WIRELOOM_KEEP_MEMORY=0`` leaves malloc as it is.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from rich.table import Table
 from torch import nn
 
 from graphs.bench import Figures, Shape, measured
+from graphs.memory import keep_memory
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "results"
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
+    keep_memory()
     torch.set_num_threads(given.threads)
     for kind in given.kinds:
         for depth in given.depths:

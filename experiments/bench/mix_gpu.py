@@ -39,6 +39,7 @@ CUDA = torch.cuda.is_available()
 if not CUDA:
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
+import mix_gpu_rows  # noqa: E402
 import triton  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -197,6 +198,7 @@ def check_kernels(run: Run) -> None:
         product = grads[-1].double() * source.double()
         compare(f"products {edges}", products[0, -1, 0], product.sum(), product.abs().sum(), 2**-23, 64)
     print(f"kernels agree with fp64 at {t} x {d}", flush=True)
+    mix_gpu_rows.check(run, compare, DEVICE, rounding)
 
 
 def check_models() -> None:
@@ -283,6 +285,7 @@ def kernel(run: Run) -> None:
                 15,
                 lambda w=w: engine.gather(many[-5:], many[:5], w, [True] * 5, x.dtype),
             )
+    calls |= mix_gpu_rows.calls(run, many, DEVICE)
     times = rounds(run, {name: call for name, (_, call) in calls.items()}, 1 if run.small else 10)
     for name, (passes, _) in calls.items():
         took = statistics.median(times[name])
@@ -392,6 +395,12 @@ def hyper(run: Run) -> None:
     wiring(run, "hyper", made, ("hyper, torch.compile of the reference", whole), 60)
 
 
+def attention(run: Run) -> None:
+    blocks = [Nothing() for _ in range(run.depth)]
+    model = graphs.compile(KINDS["attnres"](run.depth), blocks, dim=run.dim, impl="fused")
+    wiring(run, "attention", {"attnres": model}, None, 0)
+
+
 def peak(call: Callable[[], Any]) -> float:
     """GB at the peak of one step."""
     if not CUDA:
@@ -479,7 +488,7 @@ def steps(run: Run) -> None:
         del models, calls, blocks
 
 
-SECTIONS = {"kernel": kernel, "dense": dense, "hyper": hyper, "step": steps}
+SECTIONS = {"kernel": kernel, "dense": dense, "hyper": hyper, "attention": attention, "step": steps}
 
 
 def interpreted() -> None:

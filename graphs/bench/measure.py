@@ -217,7 +217,7 @@ def counted(kind: str | Topology, shape: Shape) -> dict[str, tuple[float, float]
             out = model(x)
         del out
         # As operators the kernels are seen by the counter; in eager mode they are called past the dispatcher.
-        with mock.patch.object(kernels, "_eager", return_value=False), Counter(td) as counter:
+        with mock.patch.object(kernels, "eager", return_value=False), Counter(td) as counter:
             step(model, x)
         result[name] = counter.elements / td - 4 * len(_blocks(model)), sum(kept.values()) / td
     return result

@@ -27,9 +27,8 @@ def fused(
     """
     if not isinstance(weight, Tensor) or grain.full or transformed():
         return reference.mix(sources, weight, grain, norm)
-    dtype = reference.promoted(sources)
-    outputs = gather.mix([gather.Share(source) for source in sources], in_full(weight, grain, sources[0].shape[-1]))
-    return tuple(reference.finished(row, norm, dtype) for row in outputs)
+    full = in_full(weight, grain, sources[0].shape[-1])
+    return gather.mix([gather.Share(source) for source in sources], full, gain=norm)
 
 
 def in_full(weight: Tensor, grain: Grain, dim: int) -> Tensor:

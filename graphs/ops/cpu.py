@@ -11,7 +11,12 @@ import torch
 from torch import Tensor
 
 from graphs.ops import native, plain
+from graphs.ops.cpu_attend import attend as attend
+from graphs.ops.cpu_attend import attend_back as attend_back
+from graphs.ops.cpu_attend import attend_delta as attend_delta
+from graphs.ops.cpu_attend import scales as scales
 from graphs.ops.layout import aligned, laid_out, shared
+from graphs.ops.native import rows
 from graphs.ops.reference import accumulation, promoted, without_autocast
 
 PIECE = 1 << 15  # elements of each tensor worked on at a time by torch: 128 KB of fp32 stay in the cache
@@ -68,6 +73,38 @@ def gather(
                     for i, edge in enumerate(edges):
                         products[0, i, j, 0] = _product(edge, state)
         return [total.to(dtype or inner) for total in totals if total is not None], products
+
+
+def normed(
+    sources: Sequence[Tensor], weight: Tensor, gain: Tensor, keep: bool
+) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    """See :func:`graphs.ops.norm.normed`; without a compiled kernel it is :mod:`graphs.ops.plain`."""
+    dtype = promoted(sources)
+    inner = accumulation(dtype)
+    if not _compiled(weight, inner):
+        return plain.normed(sources, weight, gain, keep)
+    states = [source.to(inner).contiguous() for source in sources]
+    outputs = [torch.empty_like(states[0]) for _ in range(weight.shape[1])]
+    sums = [torch.empty_like(states[0]) for _ in outputs] if keep else []
+    scale = states[0].new_empty(len(outputs), states[0].numel() // max(gain.numel(), 1))
+    values = weight.to(inner).contiguous()[..., 0]
+    rows.normed(states, values, gain.to(inner).contiguous(), outputs, sums or [None] * len(outputs), scale)
+    return [output.to(dtype) for output in outputs], scale, sums
+
+
+def norm_back(
+    grads: Sequence[Tensor], sources: Sequence[Tensor], weight: Tensor, gain: Tensor, scale: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """See :func:`graphs.ops.norm.norm_back`."""
+    inner = scale.dtype
+    if not _compiled(weight, inner):
+        return plain.norm_back(grads, sources, weight, gain, scale)
+    dtype = promoted(grads)
+    given, states = ([one.to(inner).contiguous() for one in each] for each in (grads, sources))
+    outputs = [torch.empty_like(given[0]) for _ in given]
+    values = weight.to(inner).contiguous()[..., 0]
+    learned = rows.norm_back(given, states, values, gain.to(inner).contiguous(), scale.contiguous(), outputs)
+    return [output.to(dtype) for output in outputs], learned
 
 
 def _compiled(weight: Tensor, dtype: torch.dtype) -> bool:

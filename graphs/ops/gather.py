@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from graphs.errors import CompileError
-from graphs.ops import kernels
+from graphs.ops import kernels, norm
 from graphs.ops.reference import accumulation
 
 
@@ -69,7 +69,7 @@ def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = No
         elif consumer.column is not None:
             known.append(consumer.column)
     given = _Fan.apply(x, tuple(counts), tuple(late), dtype or x.dtype, *known)  # type: ignore[no-untyped-call]
-    states, shares, place, version = x.detach(), [], 0, _version(x)
+    states, shares, place, version = x.detach(), [], 0, version_of(x)
     for count, shape, consumer in zip(counts, late, consumers, strict=True):
         tickets = given[place : place + count]
         place += count
@@ -78,18 +78,16 @@ def fan(x: Tensor, consumers: Sequence[Consumer], dtype: torch.dtype | None = No
     return shares
 
 
-def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> tuple[Tensor, ...]:
-    """The outputs of a weight (R, m, k, C) on shares of k sources.
+def mix(
+    shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = (), gain: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """The outputs of a weight (R, m, k, C) on shares of k sources, with a ``gain`` (d,) each RMS-normalised over d.
 
     Gradients of weights known beforehand (R = 1) go to the fans of sources that have tickets. ``plain`` says which
     columns of a mix of one output are fixed at one: the gradient of a source without tickets is then the output's.
     """
     for share in shares:
-        if share.version is not None and _version(share.state) != share.version:
-            raise CompileError(
-                "a block has changed its input in place, and mixes that run later read it; "
-                "make the block leave its input as it is, or compile with impl='reference'"
-            )
+        unchanged(share.state, share.version)
     alone = tuple(len(share.tickets) == 0 for share in shares)
     joint = tuple(share.joint for share in shares)
     late = tuple(share.late is not None for share in shares)
@@ -99,6 +97,7 @@ def mix(shares: Sequence[Share], weight: Tensor, plain: Sequence[bool] = ()) -> 
     outputs = _Mix.apply(  # type: ignore[no-untyped-call]
         weight if learned else weight.detach(),
         Ways(alone, joint, late, tuple(plain) or (False,) * len(shares), tuple(len(share.tickets) for share in shares)),
+        gain,
         *(share.state for share in shares),
         *tickets,
     )
@@ -182,7 +181,7 @@ class _Fan(torch.autograd.Function):
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ways: Ways, *states: Tensor) -> Any:
+    def forward(ctx: Any, weight: Tensor, ways: Ways, gain: Tensor | None, *states: Tensor) -> Any:
         ctx.set_materialize_grads(False)
         k = len(ways.alone)
         sources = list(states[:k])
@@ -196,10 +195,16 @@ class _Mix(torch.autograd.Function):
         # Of the others the fans keep the source.
         mine = [ways.late[j] or ways.joint[j] or (ways.alone[j] and not ways.plain[j]) for j in range(k)]
         learns = ctx.needs_input_grad[0]
-        ctx.save_for_backward(
-            weight, *(source if learns and one else None for source, one in zip(sources, mine, strict=True))
-        )
-        return tuple(kernels.mix(sources, weight))
+        ctx.mine = [learns and one for one in mine]
+        if gain is None:
+            kept = (source if one else None for source, one in zip(sources, ctx.mine, strict=True))
+            ctx.save_for_backward(weight, *kept)
+            return tuple(kernels.mix(sources, weight))
+        ctx.again = norm.again(k, weight.shape[1])
+        outputs, scale, sums = norm.normed(sources, weight, gain, not ctx.again and any(ctx.needs_input_grad))
+        kept = (source if one or ctx.again else None for source, one in zip(sources, ctx.mine, strict=True))
+        ctx.save_for_backward(weight, *kept, gain, scale, *sums)
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
@@ -207,18 +212,30 @@ class _Mix(torch.autograd.Function):
         weight, *kept = ctx.saved_tensors
         ways: Ways = ctx.ways
         k, m = len(ways.alone), len(grads)
+        kept, normed = kept[:k], kept[k:]
         ran = [i for i, grad in enumerate(grads) if grad is not None]
         there = [grad for grad in grads if grad is not None]
         if not ran:
             return (None,) * len(ctx.needs_input_grad)
-        needed = ctx.needs_input_grad[2 : 2 + k]
+        slope = None
+        if normed:
+            gain, scale, *sums = normed
+            rows = lines(weight, ran, 1)
+            there, slope = norm.through(
+                there, kept if ctx.again else None, [sums[i] for i in ran if sums], rows, gain, lines(scale, ran, 0)
+            )
+            passed = iter(there)
+            grads = tuple(None if grad is None else next(passed) for grad in grads)
+            slope = slope.to(gain.dtype)
+            kept = [source if one else None for source, one in zip(kept, ctx.mine, strict=True)]
+        needed = ctx.needs_input_grad[3 : 3 + k]
         direct = [ways.alone[j] and m == 1 and ways.plain[j] for j in range(k)]
         wanted = [(ways.joint[j] or (ways.alone[j] and needed[j])) and not direct[j] for j in range(k)]
         totals: list[Tensor | None] = [there[0].to(ctx.dtypes[j]) if direct[j] else None for j in range(k)]
         columns = [j for j in range(k) if wanted[j] or kept[j] is not None]
         learned = None
         if columns:
-            part = _lines(_lines(weight, ran, 1), columns, 2)
+            part = lines(lines(weight, ran, 1), columns, 2)
             asked = [j for j in columns if wanted[j]]
             dtypes = {ctx.dtypes[j] for j in asked}
             sums, products = kernels.gather(
@@ -231,16 +248,25 @@ class _Mix(torch.autograd.Function):
             for j, total in zip(asked, sums, strict=True):
                 totals[j] = total.to(ctx.dtypes[j])
             if ctx.needs_input_grad[0]:
-                learned = _placed(_placed(products.to(weight.dtype), columns, k, 2), ran, m, 1)
+                learned = placed(placed(products.to(weight.dtype), columns, k, 2), ran, m, 1)
         tickets: list[Tensor | None] = []
         for j in range(k):
             if not ways.alone[j]:
                 tickets += [totals[j]] if ways.joint[j] else grads
         tickets += [weight[:, :, j] for j in range(k) if ways.late[j]]
-        return learned, None, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
+        return learned, None, slope, *(totals[j] if ways.alone[j] else None for j in range(k)), *tickets
 
 
-def _version(x: Tensor) -> int | None:
+def unchanged(state: Tensor, version: int | None) -> None:
+    """CompileError where a shared value is not what it was when it was shared."""
+    if version is not None and version_of(state) != version:
+        raise CompileError(
+            "a block has changed its input in place, and mixes that run later read it; "
+            "make the block leave its input as it is, or compile with impl='reference'"
+        )
+
+
+def version_of(x: Tensor) -> int | None:
     """How often a tensor has been written to; None where nobody counts."""
     return None if torch.compiler.is_compiling() or x.is_inference() else x._version
 
@@ -255,17 +281,17 @@ def _learned(found: Tensor, column: Tensor, ran: list[int]) -> Tensor:
     """The gradient of a column (1, m, C) from those of its rows that ran, (1, rows, channels)."""
     if column.shape[2] < found.shape[2]:
         found = found.sum(-1, keepdim=True)
-    return _placed(found, ran, column.shape[1], 1).to(column.dtype)
+    return placed(found, ran, column.shape[1], 1).to(column.dtype)
 
 
-def _lines(tensor: Tensor, lines: list[int], axis: int) -> Tensor:
+def lines(tensor: Tensor, lines: list[int], axis: int) -> Tensor:
     """Some lines along an axis, ascending: a view where they are neighbours. An index would be copied to the device."""
     if lines[-1] - lines[0] == len(lines) - 1:
         return tensor.narrow(axis, lines[0], len(lines))
     return torch.cat([tensor.narrow(axis, line, 1) for line in lines], dim=axis)
 
 
-def _placed(tensor: Tensor, lines: list[int], size: int, axis: int) -> Tensor:
+def placed(tensor: Tensor, lines: list[int], size: int, axis: int) -> Tensor:
     """The lines back in their places among ``size``, of which the others are zero."""
     if len(lines) == size:
         return tensor

@@ -96,14 +96,9 @@ mix_op.register_autograd(_backward, setup_context=_keep)
 
 def mix(sources: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
     """``weight`` (R, m, k, C) on k sources: m outputs. CompileError where they are not on one device."""
-    for source in sources:
-        if source.device != weight.device:
-            raise CompileError(
-                f"a hidden state is on {source.device} and the weights of its mix on {weight.device}; "
-                "move the whole model: model.to(device)"
-            )
+    check_devices(sources, weight)
     result: list[Tensor]
-    if _eager(weight):
+    if eager(weight):
         result = engine(weight.device.type).mix(sources, weight)
     else:
         result = mix_op(list(sources), weight)
@@ -122,13 +117,23 @@ def gather(
     The sums have ``dtype``, without it the accumulation dtype: asked for here, they are not converted in another pass.
     """
     result: tuple[list[Tensor], Tensor]
-    if _eager(weight):
+    if eager(weight):
         result = engine(weight.device.type).gather(grads, sources, weight, wanted, dtype)
     else:
         result = gather_op(list(grads), list(sources), weight, list(wanted), dtype)
     return result
 
 
-def _eager(weight: Tensor) -> bool:
+def check_devices(sources: Sequence[Tensor], weight: Tensor) -> None:
+    """CompileError where a source is on another device than the weights."""
+    for source in sources:
+        if source.device != weight.device:
+            raise CompileError(
+                f"a hidden state is on {source.device} and the weights of its mix on {weight.device}; "
+                "move the whole model: model.to(device)"
+            )
+
+
+def eager(weight: Tensor) -> bool:
     """In eager mode the kernels are called as they are: the dispatcher costs more than a small mix."""
     return type(weight) is Tensor and not torch.compiler.is_compiling()

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from graphs.ops.layout import aligned, laid_out, rows
+from graphs.ops.plain_attend import attend as attend
+from graphs.ops.plain_attend import attend_back as attend_back
+from graphs.ops.plain_attend import attend_delta as attend_delta
+from graphs.ops.plain_attend import scales as scales
 from graphs.ops.reference import accumulation, promoted, without_autocast
+from graphs.rule_tensors import MIN_NORM
 
 
 def mix(sources: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
@@ -48,6 +53,35 @@ def gather(
                     product = edge * state
                     products[:, i, j] = product.sum(axes, keepdim=True) if axes else product
         return totals, products
+
+
+def normed(
+    sources: Sequence[Tensor], weight: Tensor, gain: Tensor, keep: bool
+) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    """See :func:`graphs.ops.norm.normed`."""
+    dtype = promoted(sources)
+    inner = accumulation(dtype)
+    with without_autocast(weight):
+        sums = mix([source.to(inner).contiguous() for source in sources], weight)
+        scale = torch.stack([(one.square().mean(-1) + MIN_NORM).rsqrt().reshape(-1) for one in sums])
+        outputs = [(one * scale[i].view(*one.shape[:-1], 1) * gain.to(inner)).to(dtype) for i, one in enumerate(sums)]
+        return outputs, scale, sums if keep else []
+
+
+def norm_back(
+    grads: Sequence[Tensor], sources: Sequence[Tensor], weight: Tensor, gain: Tensor, scale: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """See :func:`graphs.ops.norm.norm_back`."""
+    dtype, inner = promoted(grads), scale.dtype
+    with without_autocast(weight):
+        sums = mix([source.to(inner).contiguous() for source in sources], weight)
+        outputs, learned = [], torch.zeros(gain.shape, dtype=inner, device=gain.device)
+        for grad, one, factor in zip(grads, sums, scale, strict=True):
+            r = factor.view(*one.shape[:-1], 1)
+            unit, pull = one * r, grad.to(inner) * gain.to(inner)
+            outputs.append(((pull - unit * (pull * unit).mean(-1, keepdim=True)) * r).to(dtype).contiguous())
+            learned += (grad.to(inner) * unit).reshape(-1, gain.numel()).sum(0)
+        return outputs, learned
 
 
 def _total(states: Sequence[Tensor], values: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """Which mixes of a plan run fused, and what they read. No torch."""
 
+from collections.abc import Callable
+
+from graphs.attention import attention
 from graphs.plan import Plan
 from graphs.topology import Mix
 from graphs.weights import Constant
@@ -27,10 +30,22 @@ def joint(plan: Plan) -> tuple[bool, ...]:
 
 
 def readers(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
-    """For each value the fusible mixes that read it: (mix number, place among its sources)."""
+    """For each value the fusible mixes that read it: (mix number, place among its sources).
+
+    Attention over depth is apart: see :func:`attended`.
+    """
+    return _places(plan, lambda mix: fusible(mix) and attention(mix) is None)
+
+
+def attended(plan: Plan) -> dict[str, tuple[tuple[int, int], ...]]:
+    """For each value the attentions over depth that read it: (mix number, place among its sources)."""
+    return _places(plan, lambda mix: attention(mix) is not None)
+
+
+def _places(plan: Plan, among: Callable[[Mix], bool]) -> dict[str, tuple[tuple[int, int], ...]]:
     found: dict[str, list[tuple[int, int]]] = {}
     for n, mix in enumerate(plan.mixes):
-        if fusible(mix):
+        if among(mix):
             for j, value in enumerate(mix.reads):
                 found.setdefault(value, []).append((n, j))
     return {value: tuple(places) for value, places in found.items()}

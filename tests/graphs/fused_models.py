@@ -6,6 +6,7 @@ from torch import nn
 import graphs
 from graphs import Block as Step
 from graphs import Mix, Parameter, Topology, families
+from graphs.topology import Norm
 
 DIM = 4
 
@@ -44,7 +45,20 @@ def grouped(depth, size):
     return Topology(tuple(ops), "out", depth)
 
 
+def normed(depth):
+    """Every mix of the history ends with a norm, the second block's with one that has a bias."""
+    ops, history = [], ["x0"]
+    for i in range(1, depth + 1):
+        norm = Norm(f"norm{i}", "layer" if i == 2 else "rms")
+        ops.append(Mix(tuple(history), (f"u{i}",), Parameter(f"w{i}", ((1,) * len(history),)), norm=norm))
+        ops.append(Step(i, (f"u{i}",), f"y{i}"))
+        history.append(f"y{i}")
+    ops.append(Mix(tuple(history), ("out",), Parameter("last", ((1,) * len(history),)), norm=Norm("end")))
+    return Topology(tuple(ops), "out", depth)
+
+
 HISTORIES = {
+    "normed": lambda: normed(6),
     "dense": lambda: families.dense(12, inner=False),
     "dense-inner": lambda: families.dense(20),
     "dilated": lambda: families.dense(24, inner=False, dilation=3),

@@ -1,11 +1,13 @@
 import random
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from graph_samples import FAMILIES, sample
 from pass_samples import SAMPLES
 
 from graphs import Block, Constant, Mix, Parameter, Topology, families, lower
+from graphs.attention import attention
 from graphs.topology import Norm
 from graphs.traffic import Traffic, traffic
 from graphs.weights import Generated, ones
@@ -13,6 +15,9 @@ from graphs.weights import Generated, ones
 
 def _recounted(ops):
     """Forward, backward and kept once more, from the definition and one operation at a time."""
+    mixes = [op for op in ops if isinstance(op, Mix)]
+    looks = sum(attention(mix) is not None for mix in mixes)  # sources are their own keys, the output is kept
+    ops = [replace(op, keys=()) if isinstance(op, Mix) and attention(op) else op for op in ops]
     mixes = [op for op in ops if isinstance(op, Mix)]
     forward = sum(len(mix.reads) + len(mix.keys) + len(mix.writes) for mix in mixes)
     readers = defaultdict(int)
@@ -50,7 +55,7 @@ def _recounted(ops):
             scaled.add(value)
             learned.add(value)
     backward += sum(n + 1 + (v in learned) for v, n in gathered.items() if n > 1 or (n and v in scaled))
-    return forward, backward + 2 * norms, len(kept) + norms
+    return forward, backward + 2 * (norms + looks), len(kept) + norms + looks
 
 
 def _counts(count):

@@ -118,6 +118,7 @@ def cases(ops: Any) -> dict[str, Callable[[], Any]]:
     found["mix 5 to 5 per token"] = lambda: ops.mix([state] * 5, weight(t, 5, 5))
     found["mix 5 to 5 per channel"] = lambda: ops.mix([state] * 5, weight(5, 5, d), channels=True)
     found["mix 5 to 5 fp32"] = lambda: ops.mix([x(t, d, dtype=torch.float32)] * 5, weight(5, 5))
+    found["mix 48 to 1 normed, its sum kept"] = lambda: engine.normed([state] * 48, weight(1, 1, 48, 1), gain, True)
     for k, m in [(5, 5), (9, 9), (48, 1)]:
         found[f"mix {k} to {m} normed"] = lambda k=k, m=m: ops.mix([state] * k, weight(m, k), gain)
     found["mix 5 to 5 per token normed"] = lambda: ops.mix([state] * 5, weight(t, 5, 5), gain)
@@ -149,11 +150,12 @@ def cases(ops: Any) -> dict[str, Callable[[], Any]]:
         )
     found["norm from 5"] = lambda: ops.norm_backward_from(x(5, t, d), weight(5, t, d), gain, weight(5, t))
     for k in (2, 9, 48):
-        found[f"attend {k}"] = lambda k=k: ops.attend([state] * k, gain, gain)
+        found[f"attend {k}"] = lambda k=k: ops.attend([state] * k, [weight(t)] * k, gain)
         found[f"attend backward {k}"] = lambda k=k: ops.attend_backward(
-            [state] * k, state, weight(k, d), weight(t, k), weight(t, k), weight(t), weight(t, k)
+            [state] * k, state, weight(k, d), weight(t, k), weight(t, k), weight(t, k), weight(t)
         )
-    found["attend 65"] = lambda: ops.attend([state] * 65, gain)
+    found["attend 65"] = lambda: ops.attend([state] * 65, [weight(t)] * 65, gain)
+    found["attend scales"] = lambda: ops.scales(state)
     found["attend delta"] = lambda: ops.attend_delta(state, state)
     found["one channel"] = lambda: (
         ops.mix([x(7, 1)], weight(7, 1, 1)),

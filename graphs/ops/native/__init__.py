@@ -26,8 +26,8 @@ def mix(sources: Sequence[Tensor], weight: Tensor, outputs: Sequence[Tensor], wi
     """
     rows, step = _rows(weight, sources[0], width)
     m, k = weight.shape[1:]
-    _call("mix", weight.dtype)(
-        rows, ctypes.c_int64(width), m, k, _at(weight), ctypes.c_int64(step), _addresses(sources), _addresses(outputs)
+    call("mix", weight.dtype)(
+        rows, ctypes.c_int64(width), m, k, at(weight), ctypes.c_int64(step), addresses(sources), addresses(outputs)
     )
 
 
@@ -50,26 +50,27 @@ def spread(
             products = torch.zeros_like(weight)
         else:
             partial = torch.zeros(BLOCKS, m, k, dtype=torch.float64)
-    _call("spread", weight.dtype)(
+    call("spread", weight.dtype)(
         rows,
         ctypes.c_int64(width),
         m,
         k,
-        _at(weight),
+        at(weight),
         ctypes.c_int64(step),
-        _addresses(grads),
-        _addresses(sources),
-        _addresses(outputs),
-        _at(products),
+        addresses(grads),
+        addresses(sources),
+        addresses(outputs),
+        at(products),
         ctypes.c_int64(BLOCKS),
-        _at(partial),
+        at(partial),
     )
     if partial is not weight:
         return partial.sum(0, keepdim=True).to(weight.dtype)
     return products if products is not weight else torch.zeros_like(weight)
 
 
-def _call(name: str, dtype: torch.dtype) -> Any:
+def call(name: str, dtype: torch.dtype) -> Any:
+    """The compiled function of this name for numbers of a dtype that is :func:`available`."""
     loaded = library()
     assert loaded is not None
     function = getattr(loaded, f"{name}_{_NAMES[dtype]}")
@@ -83,9 +84,11 @@ def _rows(weight: Tensor, like: Tensor, width: int) -> tuple[ctypes.c_int64, int
     ]
 
 
-def _at(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+def at(tensor: Tensor | None) -> ctypes.c_void_p:
+    """The address of a tensor's numbers, null without one."""
+    return ctypes.c_void_p(0 if tensor is None else tensor.data_ptr())
 
 
-def _addresses(tensors: Sequence[Tensor | None]) -> "ctypes.Array[ctypes.c_void_p]":
+def addresses(tensors: Sequence[Tensor | None]) -> "ctypes.Array[ctypes.c_void_p]":
+    """The addresses of several as a list of C's."""
     return (ctypes.c_void_p * len(tensors))(*(0 if tensor is None else tensor.data_ptr() for tensor in tensors))

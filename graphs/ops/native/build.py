@@ -49,14 +49,14 @@ def library() -> ctypes.CDLL | None:
 
 def _built(compiler: str, *, again: bool) -> Path:
     """The library in the user's cache, compiled if this source on this CPU has not been."""
-    sources = [HERE / "kernels.c", HERE / "kernels.h"]
+    sources = [HERE / "kernels.c", *sorted(HERE.glob("*.h"))]
     options = " ".join((*FLAGS, *LINK)).encode()
     seen = b"\0".join([*(path.read_bytes() for path in sources), options, _cpu().encode()])
     target = _folder() / f"kernels-{hashlib.sha256(seen).hexdigest()[:16]}.so"
     if again or not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             made = Path(scratch) / "kernels.so"
-            command = [compiler, *FLAGS, *LINK, str(sources[0]), "-o", str(made)]
+            command = [compiler, *FLAGS, *LINK, str(sources[0]), "-lm", "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             made.replace(target)  # whole or not there, whoever else compiles it now
     return target

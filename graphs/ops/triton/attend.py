@@ -1,6 +1,7 @@
 """Attention over depth: every token weighs the sources by one query, and its backward pass source by source.
 
-``logit[j] = query . (gain * rms_norm(x[j]))``, softmax over j, weighted sum of the x[j] as they are.
+``logit[j] = key . rms_norm(x[j])``, softmax over j, weighted sum of the x[j] as they are. The norm's factor of a source
+is worked out once, for all that attend to it.
 """
 
 from collections.abc import Sequence
@@ -21,25 +22,38 @@ HELD = 32  # consumers of one launch there, each with two sums a lane
 
 
 class Attended(NamedTuple):
-    """The output (*shape), and for the backward pass, fp32 (*tokens, k): probabilities, logits, and 1 / rms."""
+    """The output (*shape), and for the backward pass, fp32, rows being tokens: logits (rows, k) and ``lse`` (rows), the
+    logarithm of the sum of their exponentials."""
 
     out: Tensor
-    probs: Tensor
     logits: Tensor
-    rstd: Tensor
+    lse: Tensor
 
 
-def attend(sources: Sequence[Tensor], query: Tensor, gain: Tensor | None = None, eps: float = MIN_NORM) -> Attended:
-    """Sources (*tokens, d), query and gain (d,); the output has the sources' promoted dtype.
+def scales(source: Tensor, eps: float = MIN_NORM) -> Tensor:
+    """The factor of each row's RMS norm, (rows,) in fp32. Moves 1 Td, once a source."""
+    (x,) = launch.checked([source])
+    view, block, cols, warps = _tile(x, launch.TILE)
+    factors = torch.empty(view.rows, dtype=torch.float32, device=x.device)
+    if x.numel():
+        with launch.on(x):
+            attend_kernels.scales_kernel[(-(-view.rows // block),)](
+                x, factors, view.rows, view.width, eps, ROWS=block, COLS=cols, num_warps=warps
+            )
+    return factors
 
-    Moves k + 1 Td; beyond ``MOST`` sources an fp32 sum goes from launch to launch.
+
+def attend(sources: Sequence[Tensor], factors: Sequence[Tensor], key: Tensor) -> Attended:
+    """Sources (*tokens, d), what :func:`scales` gives for each, and the key (d,): query times gain.
+
+    The output has the sources' promoted dtype. Moves k + 1 Td; beyond ``MOST`` sources an fp32 sum goes from launch to
+    launch.
     """
     states = launch.checked(sources)
     shape, k = states[0].shape, len(states)
     view, block, cols, warps = _tile(states[0], launch.TILE)
-    key = query.float() if gain is None else query.float() * gain.float()
     out = torch.empty(shape, dtype=promoted(states), device=key.device)
-    logits, rstd = (torch.empty(*shape[:-1], k, dtype=torch.float32, device=key.device) for _ in range(2))
+    logits = torch.empty(view.rows, k, dtype=torch.float32, device=key.device)
     top, total = (torch.empty(view.rows, dtype=torch.float32, device=key.device) for _ in range(2))
     parts = launch.chunks(k, MOST)
     sums = torch.empty(shape, dtype=torch.float32, device=key.device) if len(parts) > 1 else out
@@ -51,18 +65,17 @@ def attend(sources: Sequence[Tensor], query: Tensor, gain: Tensor | None = None,
         with launch.on(out):
             attend_kernels.attend_kernel[(-(-view.rows // block),)](
                 launch.pointers(states[part], size),
-                key.contiguous(),
+                launch.pointers(factors[part], size),
+                key.float().contiguous(),
                 out if last else sums,
                 sums,
                 top,
                 total,
-                logits[..., part.start :],
-                rstd[..., part.start :],
+                logits[:, part.start :],
                 view.rows,
                 view.width,
                 part.stop - part.start,
                 k,
-                eps,
                 BUCKET=size,
                 PLACES=launch.power(size),
                 ROWS=block,
@@ -71,16 +84,15 @@ def attend(sources: Sequence[Tensor], query: Tensor, gain: Tensor | None = None,
                 FINAL=last,
                 num_warps=warps,
             )
-    probs = torch.exp(logits - top.view(*shape[:-1], 1)) / total.view(*shape[:-1], 1)
-    return Attended(out, probs, logits, rstd)
+    return Attended(out, logits, total)
 
 
 def attend_delta(grad: Tensor, out: Tensor) -> Tensor:
-    """``<grad, out>`` of every token, (*tokens) in fp32: once for each consumer. Moves 2 Td."""
+    """``<grad, out>`` of every token, (rows) in fp32: once for each consumer. Moves 2 Td."""
     rows = launch.checked([grad, out])
     view, block, cols, warps = _tile(out, launch.TILE)
-    delta = torch.empty(out.shape[:-1], dtype=torch.float32, device=out.device)
-    if delta.numel():
+    delta = torch.empty(view.rows, dtype=torch.float32, device=out.device)
+    if out.numel():
         with launch.on(out):
             attend_kernels.delta_kernel[(-(-view.rows // block),)](
                 *rows, delta, view.rows, view.width, ROWS=block, COLS=cols, num_warps=warps
@@ -92,45 +104,43 @@ def attend_backward(
     grads: Sequence[Tensor],
     source: Tensor,
     keys: Tensor,
-    probs: Tensor,
     logits: Tensor,
-    rstd: Tensor,
+    lse: Tensor,
     delta: Tensor,
+    factor: Tensor,
+    wanted: bool = True,
+    learned: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """One source, and the gradients (*shape) of the C outputs that read it: its gradient and that of the keys.
 
-    ``keys`` (C, d) is query * gain of each consumer; ``probs``, ``logits`` (*tokens, C) are the source's columns of
-    theirs, ``rstd`` (*tokens) its own, ``delta`` (*tokens, C) from :func:`attend_delta`. The first result has the
-    source's dtype, the second (C, d) is fp32 and this source's part: the gradient of a query is the sum over sources
-    times the gain, that of a gain times the query.
+    ``keys`` (C, d) are the consumers'; ``logits`` (rows, C) the source's columns of theirs, ``lse`` and ``delta``
+    (rows, C) their own, ``factor`` (rows) from :func:`scales`. The first result has the source's dtype, the second
+    (C, d) is fp32 and this source's part. Not ``wanted`` or not ``learned``, either is empty.
 
-    Moves C + 3 Td; beyond ``LARGEST`` consumers the source is read again and an fp32 sum is carried.
+    Moves C + 3 Td, 1 more for each ``HELD`` consumers; beyond ``LARGEST`` consumers the source is read again and an
+    fp32 sum is carried.
     """
     rows, x = launch.checked(grads), launch.checked([source])[0]
     count = len(rows)
     view, block, cols, warps = _tile(x, WIDE)
-    scalars = [
-        each.reshape(view.rows, -1).float().contiguous() for each in (probs, logits, delta)
-    ]  # as (rows, consumers)
-    factors, keys = rstd.reshape(-1).float().contiguous(), keys.float().contiguous()
+    logits, lse, delta, factor, keys = (one.float().contiguous() for one in (logits, lse, delta, factor, keys))
     out, pulls = torch.empty_like(x), torch.empty(view.rows, count, dtype=torch.float32, device=x.device)
-    learned = torch.zeros(keys.shape, dtype=torch.float32, device=x.device)
+    slope = torch.zeros(keys.shape if learned else (0,), dtype=torch.float32, device=x.device)
     if not out.numel():
-        return out, learned
+        return out if wanted else out.new_empty(0), slope
     parts = launch.chunks(count, launch.LARGEST)
     sums = torch.empty(x.shape, dtype=torch.float32, device=x.device) if len(parts) > 1 else out
     for n, part in enumerate(parts):
         size = launch.bucket(part.stop - part.start)
-        p, logit, given = (each[:, part.start :] for each in scalars)
         with launch.on(out):
             attend_kernels.attend_backward_kernel[(-(-view.rows // block),)](
                 launch.pointers(rows[part], size),
                 x,
                 keys[part.start :],
-                p,
-                logit,
-                factors,
-                given,
+                logits[:, part.start :],
+                lse[:, part.start :],
+                factor,
+                delta[:, part.start :],
                 out if n == len(parts) - 1 else sums,
                 sums,
                 pulls[:, part.start :],
@@ -144,9 +154,9 @@ def attend_backward(
                 CONTINUES=n > 0,
                 num_warps=warps,
             )
-    for part in launch.chunks(count, HELD):
-        learned[part] = _keys(x, pulls[:, part.start :], part.stop - part.start, view)
-    return out, learned
+    for part in launch.chunks(count, HELD) if learned else ():
+        slope[part] = _keys(x, pulls[:, part.start :], part.stop - part.start, view)
+    return out if wanted else out.new_empty(0), slope
 
 
 def _keys(x: Tensor, pulls: Tensor, edges: int, view: launch.Rows) -> Tensor:

@@ -7,18 +7,17 @@ import triton.language as tl
 @triton.jit(do_not_specialize=["k", "rows", "stride"])
 def attend_kernel(
     sources,
+    factors,
     key,
     out,
     before,
     tops,
     totals,
     logits,
-    rstd,
     rows,
     width,
     k,
     stride,
-    eps,
     BUCKET: tl.constexpr,
     PLACES: tl.constexpr,
     ROWS: tl.constexpr,
@@ -26,7 +25,10 @@ def attend_kernel(
     CONTINUES: tl.constexpr,
     FINAL: tl.constexpr,
 ):
-    """Softmax over the sources as they come: what was summed is scaled down when a larger logit appears."""
+    """Softmax over the sources as they come: what was summed is scaled down when a larger logit appears.
+
+    ``factors`` are those of the sources' norms; at the end ``totals`` has the logarithm of the sum of exponentials.
+    """
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     live = row < rows
     col = tl.broadcast_to(tl.arange(0, COLS)[None, :], (ROWS, COLS))
@@ -43,13 +45,10 @@ def attend_kernel(
         total = tl.zeros((ROWS,), tl.float32)
     place = tl.arange(0, PLACES)[None, :]  # lanes that keep what is stored at the end: a load would not pass a store
     said = tl.zeros((ROWS, PLACES), tl.float32)
-    scales = tl.zeros((ROWS, PLACES), tl.float32)
     for j in tl.static_range(BUCKET):
         x = tl.load(sources[j] + at, mask=inside & (j < k), other=0.0).to(tl.float32)
-        scale = tl.rsqrt(tl.sum(x * x, axis=1) / width + eps)
-        logit = tl.sum(x * asked, axis=1) * scale
+        logit = tl.sum(x * asked, axis=1) * tl.load(factors[j] + row, mask=live & (j < k), other=0.0)
         said = tl.where(place == j, logit[:, None], said)
-        scales = tl.where(place == j, scale[:, None], scales)
         logit = tl.where(j < k, logit, float("-inf"))
         higher = tl.maximum(top, logit)  # finite from the first source on
         shrink = tl.exp(top - higher)
@@ -59,9 +58,9 @@ def attend_kernel(
         top = higher
     to = (row.to(tl.int64) * stride)[:, None] + place
     tl.store(logits + to, said, mask=live[:, None] & (place < k))
-    tl.store(rstd + to, scales, mask=live[:, None] & (place < k))
     if FINAL:
         summed = summed / total[:, None]
+        total = top + tl.log(total)
     tl.store(out + at, summed.to(out.dtype.element_ty), mask=inside)
     tl.store(tops + row, top, mask=live)
     tl.store(totals + row, total, mask=live)
@@ -72,8 +71,8 @@ def attend_backward_kernel(
     grads,
     source,
     keys,
-    probs,
     logits,
+    lse,
     rstd,
     delta,
     out,
@@ -104,11 +103,12 @@ def attend_backward_kernel(
     for e in tl.static_range(BUCKET):
         known = live & (e < edges)
         place = row.to(tl.int64) * stride + e
-        p = tl.load(probs + place, mask=known, other=0.0)
+        logit = tl.load(logits + place, mask=known, other=0.0)
+        p = tl.exp(logit - tl.load(lse + place, mask=known, other=float("inf")))
         g = tl.load(grads[e] + at, mask=inside & (e < edges), other=0.0).to(tl.float32)
         key = tl.load(keys + e * width + col, mask=inside & (e < edges), other=0.0)
         pull = p * (tl.sum(g * x, axis=1) - tl.load(delta + place, mask=known, other=0.0)) * scale
-        along += pull * tl.load(logits + place, mask=known, other=0.0)
+        along += pull * logit
         added += p[:, None] * g + pull[:, None] * key
         tl.store(pulls + place, pull, mask=known)
     added -= x * (along * scale / width)[:, None]
@@ -146,6 +146,16 @@ def keys_kernel(
     for e in tl.static_range(BUCKET):
         to = partial + (group.to(tl.int64) * edges + e) * width + col
         tl.store(to, sums[e], mask=(col < width) & (e < edges))
+
+
+@triton.jit(do_not_specialize=["rows"])
+def scales_kernel(source, factors, rows, width, eps, ROWS: tl.constexpr, COLS: tl.constexpr):
+    """The factor of every token's norm."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    col = tl.arange(0, COLS)
+    inside = (row < rows)[:, None] & (col < width)[None, :]
+    x = tl.load(source + row.to(tl.int64)[:, None] * width + col[None, :], mask=inside, other=0.0).to(tl.float32)
+    tl.store(factors + row, tl.rsqrt(tl.sum(x * x, axis=1) / width + eps), mask=row < rows)
 
 
 @triton.jit(do_not_specialize=["rows"])

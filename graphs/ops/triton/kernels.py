@@ -66,6 +66,7 @@ def mix_kernel(
     before,
     gain,
     rstd,
+    raws,
     rows,
     width,
     k,
@@ -81,9 +82,10 @@ def mix_kernel(
     PER_CHANNEL: tl.constexpr,
     CONTINUES: tl.constexpr,
     NORM: tl.constexpr,
+    KEEP: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """One tile of all outputs. With a norm the tile is as wide as a row."""
+    """One tile of all outputs. With a norm the tile is as wide as a row; ``KEEP`` stores the sums before it."""
     across = tl.cdiv(width, COLS)
     start = tl.program_id(0) % across
     if WIDE:
@@ -119,6 +121,8 @@ def mix_kernel(
     for i in tl.static_range(M):
         y = sums[i]
         if NORM:
+            if KEEP:
+                tl.store(raws[i] + at, y, mask=inside)
             scale = tl.rsqrt(tl.sum(y * y, axis=1) / width + eps)
             tl.store(rstd + i * rows + row, scale, mask=row < rows)
             y = y * scale[:, None] * learned

@@ -1,7 +1,7 @@
 """Forward: k sources in, m outputs, each source read once."""
 
 from collections.abc import Sequence
-from typing import overload
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -64,16 +64,13 @@ def mix(
     dtype = promoted(sources)
     states = launch.checked(sources)
     w = Weight(weight, states[0], channels)
-    gain = None if norm is None else norm.contiguous()
     outs = [torch.empty(states[0].shape, dtype=dtype, device=states[0].device) for _ in range(w.m)]
-    if gain is None:
+    if norm is None:
         mix_into(states, w, outs)
         return outs
     rstd = torch.empty(w.m, *states[0].shape[:-1], dtype=torch.float32, device=states[0].device)
     _check_width(states[0])
-    if rstd.numel() and gain.numel():
-        for rows in launch.chunks(w.m, max(1, min(MOST, HELD // launch.power(gain.numel())))):
-            _mix(states, w, rows, outs, gain, rstd[rows], eps)
+    normed_into(states, w, outs, [], norm, rstd, eps)
     return outs, rstd
 
 
@@ -81,7 +78,31 @@ def mix_into(states: list[Tensor], w: Weight, outs: list[Tensor]) -> None:
     """:func:`mix` of aligned sources, into tensors that exist."""
     if outs[0].numel():
         for rows in launch.chunks(w.m, MOST):
-            _mix(states, w, rows, outs, None, None, MIN_NORM)
+            _mix(states, w, rows, outs, None)
+
+
+def normed_into(
+    states: list[Tensor],
+    w: Weight,
+    outs: list[Tensor],
+    sums: list[Tensor],
+    gain: Tensor,
+    rstd: Tensor,
+    eps: float = MIN_NORM,
+) -> None:
+    """:func:`mix` with a norm, of contiguous sources; ``sums`` (fp32, or none) get the outputs before the norm."""
+    if outs[0].numel():
+        for rows in launch.chunks(w.m, max(1, min(MOST, HELD // launch.power(gain.numel())))):
+            _mix(states, w, rows, outs, _Norm(gain.contiguous(), rstd[rows], sums[rows], eps))
+
+
+class _Norm(NamedTuple):
+    """Of some outputs: the gain, where the factors go, and the sums if they are kept."""
+
+    gain: Tensor
+    rstd: Tensor
+    sums: list[Tensor]
+    eps: float
 
 
 def _check_width(state: Tensor) -> None:
@@ -94,9 +115,7 @@ def _mix(
     w: Weight,
     rows: slice,
     outs: list[Tensor],
-    gain: Tensor | None,
-    rstd: Tensor | None,
-    eps: float,
+    norm: _Norm | None,
 ) -> None:
     """Some of the outputs, in as many launches as the sources need."""
     ends = outs[rows]
@@ -108,7 +127,7 @@ def _mix(
         last = n == len(parts) - 1
         weight = w.at(rows.start, part.start)
         to = ends if last else between
-        _launch(states[part], w, weight, to, between if n else None, gain if last else None, rstd, eps)
+        _launch(states[part], w, weight, to, between if n else None, norm if last else None)
 
 
 def tile(view: launch.Rows, *, whole_rows: bool, heavy: bool, most: int) -> tuple[int, int, int]:
@@ -128,15 +147,13 @@ def _launch(
     weight: Tensor,
     outs: list[Tensor],
     before: list[Tensor] | None,
-    gain: Tensor | None,
-    rstd: Tensor | None,
-    eps: float,
+    norm: _Norm | None,
 ) -> None:
-    view = launch.view(states[0], by_row=gain is not None or w.per_token or w.per_channel)
+    view = launch.view(states[0], by_row=norm is not None or w.per_token or w.per_channel)
     heavy = len(states) > 4 or len(outs) > 2
     # Rows of one tile share its weights per channel: fewer channels, more rows.
     most = NARROW if w.per_channel else launch.HALF
-    rows, cols, warps = tile(view, whole_rows=gain is not None, heavy=heavy, most=most)
+    rows, cols, warps = tile(view, whole_rows=norm is not None, heavy=heavy, most=most)
     size = launch.bucket(len(states))
     grid = (-(-view.rows // rows) * -(-view.width // cols),)
     with launch.on(states[0]):
@@ -145,15 +162,16 @@ def _launch(
             weight,
             tuple(outs),
             tuple(outs if before is None else before),
-            weight if gain is None else gain,
-            weight if rstd is None else rstd,
+            weight if norm is None else norm.gain,
+            weight if norm is None else norm.rstd,
+            tuple(norm.sums if norm is not None and norm.sums else outs),
             view.rows,
             view.width,
             len(states),
             w.row,
             w.out,
             w.into,
-            eps,
+            MIN_NORM if norm is None else norm.eps,
             M=len(outs),
             BUCKET=size,
             ROWS=rows,
@@ -161,7 +179,8 @@ def _launch(
             PER_TOKEN=w.per_token,
             PER_CHANNEL=w.per_channel,
             CONTINUES=before is not None,
-            NORM=gain is not None,
+            NORM=norm is not None,
+            KEEP=norm is not None and bool(norm.sums),
             WIDE=view.wide,
             num_warps=warps,
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from graphs.errors import CompileError
 from graphs.ops.triton import kernels, launch
-from graphs.ops.triton.mix import Weight
+from graphs.ops.triton.mix import Weight, mix_into
 
 HELD = 16384  # elements of m rows that one program can hold beside the gain's gradient
 SHARES = 264  # programs that share the rows: two for each of 132 multiprocessors, and as many partial gains
@@ -37,19 +37,30 @@ def norm_backward(
     if states[0].shape[-1] > launch.WIDEST:
         raise CompileError(f"a fused norm is over at most {launch.WIDEST} channels")
     out = torch.empty(grad.shape, dtype=dtype or grad.dtype, device=grad.device)
-    learned = torch.zeros(gain.shape, dtype=torch.float32, device=grad.device)
-    if not out.numel():
-        return out, learned
-    if len(states) > launch.LARGEST:
-        from graphs.ops.triton.mix import mix
+    return out, norm_backward_into(rows, states, w, gain, rstd.reshape(w.m, -1).contiguous(), list(out.unbind(0)))
 
-        raw = torch.stack(mix([state.float() for state in states], weight, channels=channels))
-        return norm_backward_from(grad, raw, gain, rstd, dtype)
-    factors = rstd.reshape(w.m, -1).contiguous()
+
+def norm_backward_into(
+    rows: list[Tensor], states: list[Tensor], w: Weight, gain: Tensor, factors: Tensor, outs: list[Tensor]
+) -> Tensor:
+    """:func:`norm_backward` of contiguous tensors into tensors that exist, ``factors`` (m, rows): the gain's gradient.
+
+    Sums of more sources than one launch takes are made by a mix of their own, in fp32.
+    """
+    learned = torch.zeros(gain.shape, dtype=torch.float32, device=gain.device)
+    if not outs[0].numel():
+        return learned
+    if len(states) > launch.LARGEST:
+        sums = [torch.empty_like(state, dtype=torch.float32) for state in rows]
+        mix_into(states, w, sums)
+        one = Weight(torch.ones(1, 1, device=gain.device), rows[0], channels=False)
+        for i, known in enumerate(sums):
+            learned += norm_backward_into([rows[i]], [known], one, gain, factors[i : i + 1], [outs[i]])
+        return learned
     most = max(1, HELD // launch.power(gain.numel()))
     for part in launch.chunks(w.m, min(most, 16)):
-        learned += _launch(rows[part], states, w, w.at(part.start, 0), gain, factors[part], list(out[part].unbind(0)))
-    return out, learned
+        learned += _launch(rows[part], states, w, w.at(part.start, 0), gain, factors[part], outs[part])
+    return learned
 
 
 def norm_backward_from(

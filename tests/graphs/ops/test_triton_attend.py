@@ -31,13 +31,13 @@ def loose(sources, query, gain):
 def test_attend(poisoned, k, rows, dim, dtype):
     states, gain = samples(0, k, (rows, dim), (dtype,)), numbers(2, dim)
     query = numbers(1, dim) * (30 if k == 5 else 1)  # steep: the largest logit changes on the way
-    got = ops.attend(states, query, gain)
+    got = ops.attend(states, [ops.scales(state) for state in states], query * gain)
     x, q, g = exact(states), query.double(), gain.double()
     out, probs = defined(x, q, g)
     off = loose(x, q, g)
     assert got.out.dtype == dtype
     within(got.out, out, off * torch.einsum("tk,ktd->td", probs, x.abs()))
-    within(got.probs, probs, off * probs + 1e-37)
+    within(torch.exp(got.logits - got.lse[:, None]), probs, 2 * off * probs + 1e-37)
 
 
 @pytest.mark.parametrize(
@@ -53,33 +53,43 @@ def test_its_backward_pass(poisoned, consumers, rows, dim, dtype):
     q, a = queries.double().requires_grad_(), gains.double().requires_grad_()
     loss = sum((defined(x, q[c], a[c])[0] * grads[c].double()).sum() for c in range(consumers))
     loss.backward()
-    seen = [ops.attend([state.float() for state in states], queries[c], gains[c]) for c in range(consumers)]
+    keys, factors = queries * gains, [ops.scales(state) for state in states]
+    seen = [ops.attend([state.float() for state in states], factors, keys[c]) for c in range(consumers)]
+    lse = torch.stack([one.lse for one in seen], -1)
     delta = torch.stack([ops.attend_delta(grad, one.out) for grad, one in zip(grads, seen, strict=True)], -1)
-    keys, summed = queries * gains, 0
+    summed = 0
     size = sum(grad.double().abs().sum(-1, keepdim=True) for grad in grads) * exact(states).abs().amax((0, 2))[:, None]
     for j, state in enumerate(states):
         out, part = ops.attend_backward(
             grads,
             state,
             keys,
-            torch.stack([one.probs[:, j] for one in seen], -1),
             torch.stack([one.logits[:, j] for one in seen], -1),
-            seen[0].rstd[:, j],
+            lse,
             delta,
+            factors[j],
         )
         assert (out.dtype, part.dtype) == (dtype, torch.float32)
         summed = summed + part
-        factor = seen[0].rstd[:, j, None].double() * keys.double().abs().amax() + 1
+        factor = factors[j][:, None].double() * keys.double().abs().amax() + 1
         within(out, x.grad[j], 40 * FP32 * size * factor)
     budget = 40 * FP32 * size.sum() * (1 + keys.double().abs().amax())
     within(summed * gains, q.grad, budget * gains.double().abs())
     within(summed * queries, a.grad, budget * queries.double().abs())
 
 
-def test_without_a_gain_and_without_tokens():
-    states, query = samples(0, 2, (3, 8)), numbers(1, 8)
-    plain, ones = ops.attend(states, query), ops.attend(states, query, torch.ones_like(query))
-    assert all(map(torch.equal, plain, ones))
-    none = ops.attend(samples(0, 2, (0, 8)), query)
-    assert (none.out.shape, none.probs.shape) == ((0, 8), (0, 2))
+@pytest.mark.parametrize(("wanted", "learned"), [(True, False), (False, True)])
+def test_half_of_it(poisoned, wanted, learned):
+    (state,), grads, keys = samples(0, 1, (7, 24)), samples(3, 2, (7, 24)), numbers(1, 2, 24)
+    small = [numbers(seed, 7, 2) for seed in (4, 5, 6)]
+    whole = ops.attend_backward(grads, state, keys, *small, ops.scales(state))
+    some = ops.attend_backward(grads, state, keys, *small, ops.scales(state), wanted, learned)
+    for asked, one, all_of_it in zip((wanted, learned), some, whole, strict=True):
+        assert torch.equal(one, all_of_it) if asked else one.numel() == 0
+
+
+def test_without_tokens():
+    states, key = samples(0, 2, (0, 8)), numbers(1, 8)
+    none = ops.attend(states, [ops.scales(state) for state in states], key)
+    assert (none.out.shape, none.logits.shape, none.lse.shape) == ((0, 8), (0, 2), (0,))
     assert launch.LARGEST == 64

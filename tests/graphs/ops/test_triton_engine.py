@@ -10,12 +10,13 @@ from triton_setup import CUDA, DEVICE, numbers, poisoned, samples
 
 import graphs
 from graphs import families
-from graphs.ops import cpu, kernels, plain
+from graphs.ops import cpu, kernels, plain, plain_attend
 from graphs.ops.triton import engine, launch
 from graphs.weights import CHANNEL
 
 __all__ = ["poisoned"]
 pytestmark = [pytest.mark.gpu] if CUDA else []
+CALLS = ("mix", "gather", "normed", "norm_back", "scales", "attend", "attend_delta", "attend_back")
 SHAPES = {
     "static": lambda rows, m, k, dim: (1, m, k, 1),
     "token": lambda rows, m, k, dim: (rows, m, k, 1),
@@ -27,9 +28,11 @@ MODELS = {
     "ancre": lambda: families.ancre(5, temperature=0.5),
     "grouped": lambda: HISTORIES["grouped"](),
     "wide": lambda: HISTORIES["wide"](),
+    "normed": lambda: HISTORIES["normed"](),
     "hyper-static": lambda: families.hyper(3, streams=2),
     "hyper-dynamic": lambda: families.hyper(3, streams=2, dynamic=True),
     "attnres": lambda: families.attnres(4),
+    "attnres-blocks": lambda: families.attnres(5, block=2),
     "mudd": lambda: families.mudd(3),
     "layerscale": lambda: families.layerscale(3),
 }
@@ -43,7 +46,7 @@ def everywhere(monkeypatch):
     def counted(name):
         return lambda *args: calls.append(name) or getattr(engine, name)(*args)
 
-    made = SimpleNamespace(mix=counted("mix"), gather=counted("gather"))
+    made = SimpleNamespace(**{name: counted(name) for name in CALLS})
     monkeypatch.setattr(kernels, "engine", lambda device: made)
     return calls
 
@@ -81,6 +84,61 @@ def test_gather_is_that_of_other_engines(poisoned, kind, k, m):
             close(products, dots)
             for got, one in zip(totals, expected, strict=True):
                 close(got, one)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("layout", ["plain", "transposed"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_norm_is_that_of_other_engines(poisoned, kind, layout, keep):
+    sources, gain = samples(0, 5, (7, 24), (torch.float32, torch.bfloat16), layout), numbers(2, 24)
+    weight, grads = numbers(1, *SHAPES[kind](7, 3, 5, 24)), samples(3, 3, (7, 24), (torch.bfloat16,))
+    made, expected = (which.normed(sources, weight, gain, keep) for which in (engine, plain))
+    for got, one in zip((*made[0], made[1], *made[2]), (*expected[0], expected[1], *expected[2]), strict=True):
+        close(got, one)
+    made, expected = (which.norm_back(grads, sources, weight, gain, expected[1]) for which in (engine, plain))
+    for got, one in zip((*made[0], made[1]), (*expected[0], expected[1]), strict=True):
+        close(got, one)
+
+
+def test_rows_too_long_for_a_program_go_to_plain_torch(monkeypatch):
+    asked = []
+    for name in ("normed", "norm_back"):
+        real = getattr(plain, name)
+        monkeypatch.setattr(plain, name, lambda *args, real=real, name=name: asked.append(name) or real(*args))
+    monkeypatch.setattr(launch, "WIDEST", 8)
+    for dim in (8, 9):
+        sources, weight, gain = samples(0, 2, (3, dim)), numbers(1, 1, 1, 2, 1), numbers(2, dim)
+        _, scale, _ = engine.normed(sources, weight, gain, False)
+        engine.norm_back(sources[:1], sources, weight, gain, scale)
+        assert len(asked) == 2 * (dim > 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("widest", [24, 23])
+def test_attention_is_that_of_other_engines(poisoned, monkeypatch, dtype, widest):
+    """Rows too long for a program, and fp64, go to plain torch."""
+    plainly = []
+    for name in ("scales", "attend", "attend_delta", "attend_back"):
+        real = getattr(plain_attend, name)
+        monkeypatch.setattr(plain_attend, name, lambda *a, real=real, name=name: plainly.append(name) or real(*a))
+    monkeypatch.setattr(launch, "WIDEST", widest)
+    sources, keys = samples(0, 4, (7, 24), (dtype,)), numbers(1, 2, 24)
+    grads, found = samples(3, 2, (7, 24), (dtype,)), []
+    factors = [plain.scales(source) for source in sources]
+    seen = [plain.attend(sources, factors, key) for key in keys]
+    delta = torch.stack([plain.attend_delta(grad, one[0]) for grad, one in zip(grads, seen, strict=True)], -1)
+    logits, lse = torch.stack([one[1][:, 0] for one in seen], -1), torch.stack([one[2] for one in seen], -1)
+    plainly.clear()
+    for which in (engine, plain):
+        each = [which.scales(source) for source in sources]
+        each += [one for key in keys for one in which.attend(sources, factors, key)]
+        each += [which.attend_delta(grad, one[0]) for grad, one in zip(grads, seen, strict=True)]
+        total, slope = which.attend_back(grads, sources[0], keys, logits, lse, delta, factors[0], True, True)
+        found.append([*each, *total, slope])
+        if which is engine:
+            assert bool(plainly) is (widest < 24 or dtype is torch.float64)
+    for one, two in zip(*found, strict=True):
+        (torch.testing.assert_close if dtype is torch.float64 else close)(one, two)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -159,12 +217,13 @@ def test_whole_models(everywhere, name):
     reference, fused = (model.to(DEVICE) for model in both(MODELS[name](), torch.float32))
     x = probe(torch.float32).detach().to(DEVICE)
     got = results(fused, x.clone().requires_grad_())
-    assert {"mix", "gather"} <= set(everywhere) or name == "hyper-dynamic", "seams have kernels of their own"
+    used = set(CALLS[4:]) if name.startswith("attnres") else {"mix", "gather"}
+    assert used <= set(everywhere) or name == "hyper-dynamic", "seams have kernels of their own"
     expected = results(reference.double(), x.double().requires_grad_())
     assert_equal([one.double() for one in got], expected, 2e-5)
 
 
-@pytest.mark.parametrize("name", ["dense", "grouped", "hyper-static", "layerscale"])
+@pytest.mark.parametrize("name", ["dense", "grouped", "hyper-static", "layerscale", "normed", "attnres"])
 def test_whole_models_in_sixteen_bits(everywhere, name):
     reference, fused = (model.to(DEVICE) for model in both(MODELS[name](), torch.float32))
     x = probe(torch.float32).detach().to(DEVICE).bfloat16()
@@ -177,7 +236,7 @@ def test_whole_models_in_sixteen_bits(everywhere, name):
 
 
 def test_through_the_operators(everywhere, monkeypatch):
-    monkeypatch.setattr(kernels, "_eager", lambda weight: False)
+    monkeypatch.setattr(kernels, "eager", lambda weight: False)
     reference, fused = (model.to(DEVICE) for model in both(MODELS["grouped"](), torch.float32))
     x = probe(torch.float32).detach().to(DEVICE)
     assert_equal(results(fused, x.clone().requires_grad_()), results(reference, x.clone().requires_grad_()), 5e-5)
@@ -212,6 +271,18 @@ def test_which_engine_a_device_has(monkeypatch):
         assert kernels.engine("cuda") is plain, "said once"
     finally:
         kernels.engine.cache_clear()
+
+
+@pytest.mark.parametrize("k", [3, 9])
+def test_through_a_norm(everywhere, k):
+    sources, weight, gain = samples(0, k, (2, 4)), numbers(1, 2, k), numbers(2, 4)
+    leaves = [one.requires_grad_() for one in (*sources, weight, gain)]
+    found = []
+    for impl in ("fused", "reference"):
+        outs = graphs.mix(sources, weight, norm=gain, impl=impl)
+        found.append([*outs, *torch.autograd.grad(sum(out.pow(3).sum() for out in outs), leaves)])
+    assert_equal(*found, 2e-5)
+    assert everywhere == ["normed", *["norm_back"] * (2 if k > 8 else 1), "gather"], "many sources: the sums are kept"
 
 
 def test_finer_weights(everywhere):
