@@ -307,7 +307,7 @@ def test_without_ray_it_says_how_to_get_it(wireloom, write, tmp_path, tree, monk
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     monkeypatch.delitem(sys.modules, "nas.executors.ray", raising=False)
     assert refused(
-        wireloom("search", path, "--executor", "ray"), "ray is not installed", "pip install 'wireloom[search]'"
+        wireloom("search", path, "--executor", "ray"), "ray, which is not installed", "pip install 'wireloom[search]'"
     )
     assert tree(tmp_path) == before
 

@@ -1,0 +1,182 @@
+"""A cluster that only pretends: what the driver of a search costs with 1 to 1,024 workers, in virtual time.
+
+    python experiments/bench/cluster.py [--workers 1 16 1024] [--sampler stratified] [--csv FILE]
+
+The whole search runs, with its log on disk, tables, page and halving; only the trials are drawn from a table: how long
+one takes from the measured seconds of experiments/results/wiring4.csv, scaled to a mean of 60 s. The clock is virtual:
+while the driver works it advances by what that really took, and workers that wait for it are idle; while it has
+nothing to do it jumps to the next message. So a driver that is too slow shows as idle workers.
+"""
+
+import argparse
+import csv
+import heapq
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nas.experiment import Experiment
+from nas.jobs import Job, Outcome, Report
+from nas.run_folder import RunFolder
+from nas.search import run_search
+
+TABLE = Path(__file__).parents[1] / "results" / "wiring4.csv"
+SPACE = """
+name: cluster
+seed: 0
+trials: {trials}
+data: {{kind: digits}}
+backbone: {{kind: mixer, dim: 48, patch: 2}}
+space:
+  depth: {{low: 4, high: 12}}
+  families:
+    residual: {{}}
+    hyper: {{streams: [2, 4]}}
+    wiring: {{edges: {{low: 2, high: 20}}, in_degree: 4}}
+objectives:
+  - {{metric: accuracy, goal: maximize}}
+  - {{metric: flops, goal: minimize}}
+train: {{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}}
+search: {{sampler: {sampler}, halving: {{rungs: 3, keep: 0.34}}}}
+"""
+
+
+class Cluster:
+    """An executor of ``workers`` pretended workers."""
+
+    def __init__(self, workers: int, seconds: Sequence[float], mean: float) -> None:
+        self.slots = workers
+        self.now = 0.0  # virtual seconds
+        self.driver = self.driver_cpu = 0.0  # real seconds of the driver between messages
+        self.busy = 0.0  # virtual seconds of workers
+        self.messages = 0
+        self._durations = [mean * one / statistics.fmean(seconds) for one in seconds]
+        self._events: list[tuple[float, int, Report | Outcome]] = []
+        self._jobs: dict[int, tuple[Job, float, float, int]] = {}  # job, seconds in all, quality, next report
+        self._count = 0
+        self._since = time.perf_counter()
+        self._cpu = time.process_time()
+
+    def submit(self, job: Job) -> None:
+        rng = random.Random(f"{job.number}/{job.seed}")
+        self._jobs[job.number] = (job, rng.choice(self._durations), rng.random(), 0)
+        self._go_on(job.number, self._present())
+
+    def next(self) -> Report | Outcome:
+        self.now = self._present()
+        self.driver += time.perf_counter() - self._since
+        self.driver_cpu += time.process_time() - self._cpu
+        at, _, message = heapq.heappop(self._events)
+        self.now = max(self.now, at)
+        self.messages += 1
+        if isinstance(message, Report) and not message.asks:
+            self._go_on(message.number, at)
+        self._since, self._cpu = time.perf_counter(), time.process_time()
+        return message
+
+    def answer(self, number: int, go_on: bool) -> None:
+        if go_on:
+            self._go_on(number, self._present())
+        else:
+            self._end(number, "stopped", self._present())
+
+    def close(self) -> None:
+        self._jobs.clear()
+
+    def _present(self) -> float:
+        return self.now + time.perf_counter() - self._since
+
+    def _go_on(self, number: int, at: float) -> None:
+        """Train to the next report, or to the end."""
+        job, seconds, quality, place = self._jobs[number]
+        steps = (0, *job.report_at)
+        if place == len(job.report_at):
+            self._end(number, "complete", at)
+            return
+        step = steps[place + 1]
+        taken = seconds * (step - steps[place]) / job.steps
+        self.busy += taken
+        self._jobs[number] = (job, seconds, quality, place + 1)
+        accuracy = quality * step / job.steps
+        self._say(at + taken, Report(number, step, 1.0 - accuracy, accuracy, 1.0 - accuracy, step in job.ask_at))
+
+    def _end(self, number: int, kind: str, at: float) -> None:
+        job, seconds, quality, place = self._jobs.pop(number)
+        step = job.report_at[place - 1]
+        accuracy = quality * step / job.steps
+        self._say(at, Outcome(number, kind, step, seconds * step / job.steps, accuracy, 1.0 - accuracy))
+
+    def _say(self, at: float, message: Report | Outcome) -> None:
+        heapq.heappush(self._events, (at, self._count, message))
+        self._count += 1
+
+
+def measure(workers: int, sampler: str, mean: float, per_worker: int) -> dict[str, float]:
+    """One search of ``per_worker`` trials a worker, at least 64."""
+    with TABLE.open(newline="") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    trials = max(64, per_worker * workers)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, "cluster.yaml")
+        path.write_text(SPACE.format(trials=trials, sampler=sampler))
+        experiment = Experiment.load(path)
+        folder = RunFolder.create(Path(temporary, "run"), experiment)
+        cluster = Cluster(workers, seconds, mean)
+        started = time.perf_counter()
+        done = run_search(experiment, folder, Console(quiet=True), cluster)
+        real = time.perf_counter() - started
+        folder.log.close()
+        assert done.study.ledger.finished == trials, "a trial got lost"
+        log = (folder.path / "events.jsonl").stat().st_size
+        files = sum(1 for one in folder.path.rglob("*") if one.is_file())
+    return {
+        "workers": workers,
+        "trials": trials,
+        "virtual_hours": cluster.now / 3600,
+        "driver_share": cluster.driver / cluster.now,
+        "driver_cpu_share": cluster.driver_cpu / cluster.now,
+        "driver_ms_a_trial": 1000 * cluster.driver / trials,
+        "workers_busy": cluster.busy / (workers * cluster.now),
+        "messages_a_second": cluster.messages / cluster.now,
+        "log_bytes_a_trial": log / trials,
+        "files": files,
+        "rest_seconds": real - cluster.driver,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64, 256, 1024])
+    parser.add_argument("--sampler", default="stratified")
+    parser.add_argument("--seconds", type=float, default=60.0, help="mean of a whole trial")
+    parser.add_argument("--per-worker", type=int, default=4, help="trials for each worker")
+    parser.add_argument("--csv", type=Path, help="append the figures to this file")
+    given = parser.parse_args()
+    os.environ["WIRELOOM_TRACKING"] = "off"
+    found = [measure(workers, given.sampler, given.seconds, given.per_worker) for workers in given.workers]
+    table = Table(title=f"{given.sampler}, trials of {given.seconds:g} s, halving at 3 rungs")
+    for name in found[0]:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in found:
+        table.add_row(
+            *(f"{value:.2%}" if "share" in name or "busy" in name else f"{value:,.4g}" for name, value in row.items())
+        )
+    Console(width=180).print(table)
+    if given.csv is not None:
+        new = not given.csv.exists()
+        with given.csv.open("a", newline="") as file:
+            writer = csv.DictWriter(file, ["sampler", "seconds", *found[0]], lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerows({"sampler": given.sampler, "seconds": given.seconds, **row} for row in found)
+
+
+if __name__ == "__main__":
+    main()
