@@ -80,7 +80,8 @@ class Recognised:
 def recognised(plan: Plan, seam: Seam, link: Link) -> Recognised | None:
     """The seam as the kernels take it, or None: a block's output and n streams in, its input and n streams out."""
     n = len(seam.state)
-    if seam.depth is None or seam.width is None or seam.kept or len(seam.later) != 1 or not 1 <= n <= MAX_STREAMS:
+    normed = seam.norm is not None
+    if normed or seam.depth is None or seam.width is None or seam.kept or len(seam.later) != 1 or n > MAX_STREAMS:
         return None
     width, later = plan.mixes[seam.width], plan.mixes[seam.later[0]]
     straight = tuple(range(n))
