@@ -4,7 +4,7 @@ from typing import Literal
 
 from graphs.builder import Builder
 from graphs.families.arguments import choice
-from graphs.families.streams import Collapse, Expand, checked_streams, collapsed, ends, expanded
+from graphs.families.streams import Collapse, Expand, block_input, checked_streams, collapsed, ends, expanded
 from graphs.topology import Setting, Topology
 from graphs.weights import Generated, Parameter, Sum, Tanh, Times, Weight, identity, place, transpose
 from graphs.weights.leaves import checked_positive
@@ -24,6 +24,7 @@ def hyper(
     expand: Expand = "copy",
     collapse: Collapse = "sum",
     rescale: Rescale = "none",
+    pre_norm: bool = False,
 ) -> Topology:
     """Hyper-connections: ``u_k = A_m X, X_next = A_r X + B f_k(u_k)`` on ``streams`` = n streams X.
 
@@ -43,7 +44,8 @@ def hyper(
     leaves it out (the start is then the residual network), divides or multiplies, by the block hint
     ``output_init_scale``. It expands by copies and collapses by the sum; the other ends are ours, see
     :mod:`graphs.families.streams`. It does not say whether k counts sub-layers or restarts in each layer: it counts
-    blocks here.
+    blocks here. ``pre_norm`` is ours: the RMS norm of a block's input is in the wiring instead of in the block (hint
+    ``pre_norm`` 0; d weights a block), where a fused seam has it in one pass.
 
     Source: Hyper-Connections, arXiv 2409.19606, equations 2 to 6, its dynamic form, its initialisation and appendix
     J (the paper's matrices are source first; here they are transposed).
@@ -70,14 +72,17 @@ def hyper(
             keys = state
             width = Sum((width, on_top("width", k, n + 1)))
             write = Sum((write, place(transpose(on_top("depth", k, 1)), (n, n + 1))))
-        block_input, *carried = build.mixes([f"u{k}", *(f"g{k}_{s}" for s in range(n))], state, width, keys)
-        written = build.block(k, block_input, hints)
+        read_by, *carried = build.mixes([f"u{k}", *(f"g{k}_{s}" for s in range(n))], state, width, keys)
+        read_by, more = block_input(build, k, read_by, pre_norm)
+        written = build.block(k, read_by, hints | more)
         state = build.mixes([f"h{k}_{s}" for s in range(n)], [written, *carried], write, keys)
     settings: dict[str, Setting] = {"streams": n}
     if dynamic:
         settings |= {"dynamic": True, "tanh": tanh, "scale": start, "norm": norm}
     if rescale != "none":
         settings["rescale"] = rescale
+    if pre_norm:
+        settings["pre_norm"] = True
     return build.topology(collapsed(build, state, collapse), "hyper", **settings, **ends(expand, collapse))
 
 

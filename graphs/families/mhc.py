@@ -6,7 +6,7 @@ from typing import Literal
 from graphs.builder import Builder
 from graphs.errors import TopologyError
 from graphs.families.arguments import choice
-from graphs.families.streams import Collapse, Expand, checked_streams, collapsed, ends, expanded
+from graphs.families.streams import Collapse, Expand, block_input, checked_streams, collapsed, ends, expanded
 from graphs.topology import Setting, Topology
 from graphs.weights import (
     Generated,
@@ -41,6 +41,7 @@ def mhc(
     dynamic: bool = True,
     expand: Expand = "copy",
     collapse: Collapse = "sum",
+    pre_norm: bool = False,
 ) -> Topology:
     """Manifold-constrained hyper-connections (mHC) with ``streams`` = n, and two of its kin.
 
@@ -57,6 +58,9 @@ def mhc(
     of mHC-lite's code, but for ``b_post``, which is +1 and -1 there: no residual network then. Streams expand by
     copies and collapse by the sum; see :mod:`graphs.families.streams` for the other ends. Mixing is idle in the
     first block with copies, and with the sum or mean in the last one, whose columns sum to one.
+
+    ``pre_norm`` puts the RMS norm of a block's input into the wiring, where a fused seam has it in one pass (hint
+    ``pre_norm`` 0; d weights a block).
 
     Weights per block: ``(n^2 + 2 n) (n d + 1) + 3`` with Sinkhorn; n! or 0 stand in n^2's place for the others (and
     2 for 3 with the identity); static, ``n^2 + 2 n`` and so on.
@@ -86,7 +90,7 @@ def mhc(
         read: Weight = Sigmoid(logits("read", k, (tuple(1 if s == (k - 1) % n else -1 for s in range(n)),)))
         write = Sigmoid(logits("write", k, ((0,),) * n), 2)
         if mixing == "identity":
-            block_input, carried = build.mix(f"u{k}", state, read, keys), state
+            read_by, carried = build.mix(f"u{k}", state, read, keys), state
         else:
             if mixing == "sinkhorn":
                 apart = tuple(tuple(0 if i == j else FAR for j in range(n)) for i in range(n))
@@ -95,13 +99,16 @@ def mhc(
                 first = (0, *(FAR,) * (math.factorial(n) - 1))
                 residual = Permutations(Softmax(logits("residual", k, (first,))), n)
             names = [f"u{k}", *(f"g{k}_{s}" for s in range(n))]
-            block_input, *rest = build.mixes(names, state, stacked(read, residual), keys)
+            read_by, *rest = build.mixes(names, state, stacked(read, residual), keys)
             carried = tuple(rest)
-        written = build.block(k, block_input)
+        read_by, hints = block_input(build, k, read_by, pre_norm)
+        written = build.block(k, read_by, hints)
         names = [f"h{k}_{s}" for s in range(n)]
         state = build.mixes(names, [written, *carried], beside(write, identity(n)), keys)
     settings: dict[str, Setting] = {"streams": n, "mixing": mixing}
     if mixing == "sinkhorn":
         settings["iterations"] = iterations
     settings |= {"scale": start} if dynamic else {"dynamic": False}
+    if pre_norm:
+        settings["pre_norm"] = True
     return build.topology(collapsed(build, state, collapse), "mhc", **settings, **ends(expand, collapse))

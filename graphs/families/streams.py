@@ -6,7 +6,7 @@ from typing import Literal
 
 from graphs.builder import Builder
 from graphs.families.arguments import choice, whole
-from graphs.topology import Setting
+from graphs.topology import Norm, Setting
 from graphs.weights import Constant, Parameter, Weight, ones
 
 MAX_STREAMS = 16
@@ -42,6 +42,16 @@ def collapsed(build: Builder, state: Sequence[str], how: Collapse) -> str:
     elif how == "learned":
         weight = Parameter("collapse", ((1,) * n,))
     return build.mix("out", state, weight)
+
+
+def block_input(build: Builder, number: int, value: str, pre_norm: bool) -> tuple[str, dict[str, float]]:
+    """What block ``number`` reads of ``value``, and its hints: with ``pre_norm`` the wiring has the block's RMS norm.
+
+    It is a mix of the value alone: streams that the same matrix carries on stay as they are.
+    """
+    if not pre_norm:
+        return value, {}
+    return build.mix(f"n{number}", [value], ones(1, 1), norm=Norm(f"norm{number}")), {"pre_norm": 0}
 
 
 def ends(expand: Expand, collapse: Collapse) -> dict[str, Setting]:

@@ -25,7 +25,8 @@ from graphs.topology import Norm
 
 
 class Job(NamedTuple):
-    """One seam of a model. ``together`` are the outputs that the next seam carries on: they share their memory."""
+    """One seam of a model. ``norm`` is that of its first output, the block's input; ``together`` are the outputs that
+    the next seam carries on: they share their memory."""
 
     seam: Seam
     link: Link
@@ -106,10 +107,8 @@ class _Open:
         """Some outputs, in memory of their own."""
         rows = self.rows(which)
         if self.job.norm is not None:
-            mixed = len(self.job.seam.writes)
             parts = [
-                self.normed(rows[:, i : i + 1]) if output < mixed else rows[:, i : i + 1]
-                for i, output in enumerate(which)
+                self.normed(rows[:, i : i + 1]) if output == 0 else rows[:, i : i + 1] for i, output in enumerate(which)
             ]
             rows = torch.cat(parts, dim=1)
         return rows.to(self.dtype)
@@ -197,8 +196,9 @@ def _through_width(
         return into, {}, [None]
     given = torch.stack([grad for grad in (flat[i] for i in live) if grad is not None], dim=1)
     learned: dict[str, Tensor] = {}
-    if opened.job.norm is not None:
-        given, learned = _through_norm(opened, live, given)
+    if opened.job.norm is not None and live[0] == 0:
+        first, learned = _through_norm(opened, given[:, :1])
+        given = torch.cat([first, given[:, 1:]], dim=1)
     whole = len(live) == len(seam.writes)
     width = opened.width if whole else opened.width[..., live, :]
     add_taken(into, seam.sources, torch.matmul(width.transpose(-1, -2), given))
@@ -212,10 +212,10 @@ def _through_width(
     return into, learned, [slope]
 
 
-def _through_norm(opened: _Open, live: list[int], given: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def _through_norm(opened: _Open, given: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     named = {name: one for name, one in opened.rules.parameters.items() if one.requires_grad}
     with torch.enable_grad():
-        rows = opened.rows(live).requires_grad_()
+        rows = opened.rows([0]).requires_grad_()
         found = torch.autograd.grad(opened.normed(rows), [rows, *named.values()], given, allow_unused=True)
     return found[0], {name: one for name, one in zip(named, found[1:], strict=True) if one is not None}
 

@@ -67,7 +67,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """``slots[i][j]``: row i (the n + 1 of the width mix, then the later mix's first column), source j."""
+    """``slots[i][j]``: row i (the n + 1 of the width mix, then the later mix's first column), source j.
+
+    ``norm`` is the parameter with the gain of the block input's RMS norm, if it has one.
+    """
 
     name: Literal["mhc", "tanh", "linear"]
     streams: int
@@ -75,11 +78,15 @@ class Recognised:
     iterations: int
     slots: tuple[tuple[Slot, ...], ...]
     later: tuple[tuple[float, ...], ...]
+    norm: str | None = None
 
 
 def recognised(plan: Plan, seam: Seam, link: Link) -> Recognised | None:
     """The seam as the kernels take it, or None: a block's output and n streams in, its input and n streams out."""
     n = len(seam.state)
+    norm = None if seam.norm is None else plan.mixes[seam.norm].norm
+    if norm is not None and norm.kind != "rms":
+        return None
     if seam.depth is None or seam.width is None or seam.kept or len(seam.later) != 1 or not 1 <= n <= MAX_STREAMS:
         return None
     width, later = plan.mixes[seam.width], plan.mixes[seam.later[0]]
@@ -93,7 +100,8 @@ def recognised(plan: Plan, seam: Seam, link: Link) -> Recognised | None:
         after = _entries(later.weight)
         fixed = tuple(tuple(0.0 if j == 0 else _number(entry) for j, entry in enumerate(row)) for row in after)
         rows.append([row[0] for row in after])
-        return _sorted(rows, fixed, seam.keys)
+        found = _sorted(rows, fixed, seam.keys)
+        return found if norm is None else replace(found, norm=f"{norm.name}_gain")
     except Unknown:
         return None
 

@@ -52,6 +52,8 @@ class Rules:
                     continue
                 key = tuple(keys[i] for i in rule.keys), rule.each, rule.norm
                 groups.setdefault(key, []).append(Member(slot, place, rule))
+        if seam.norm is not None:
+            names.update(dict.fromkeys(weights.uses(seam.norm)[0]))
         self.names = tuple(names)
         self.groups = tuple(Group(*key, tuple(members)) for key, members in groups.items())
 

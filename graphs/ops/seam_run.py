@@ -34,7 +34,9 @@ class Seams:
         for link in reversed(links):
             if link.before is not None:
                 given[link.before] = link.given
-        norms = [None if seam.width is None else plan.mixes[seam.width].norm for seam in seams]
+        norms = [
+            plan.mixes[n].norm if (n := s.width if s.norm is None else s.norm) is not None else None for s in seams
+        ]
         self.jobs = tuple(
             Job(seam, link, Rules(weights, seam), norm, given.get(i, ()))
             for i, (seam, link, norm) in enumerate(zip(seams, links, norms, strict=True))
@@ -48,9 +50,9 @@ class Seams:
         self.starts: dict[int, int] = {}
         self.mixes: set[int] = set()
         for i, seam in enumerate(seams):
-            both = [number for number in (seam.depth, seam.width) if number is not None]
-            self.starts[both[0]] = i
-            self.mixes.update(both)
+            its = [number for number in (seam.depth, seam.width, seam.norm) if number is not None]
+            self.starts[its[0]] = i
+            self.mixes.update(its)
 
 
 class SeamRun:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from graphs.plan import Plan
 from graphs.topology import Mix
-from graphs.weights import SCALAR
+from graphs.weights import SCALAR, ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Seam:
     exist nowhere else; ``sources`` are the width mix's places in the state, and ``kept`` the places that others read.
     ``later`` are the depth mixes whose weights are computed from this state, and ``keys`` the places in the state of
     the keys of each mix whose weights are worked out here (the width mix first, then those of ``later``).
+    ``norm`` is the mix that only normalises the width mix's first output, the block's input: ``writes`` has its value.
     """
 
     depth: int | None
@@ -28,6 +29,7 @@ class Seam:
     kept: tuple[int, ...]
     later: tuple[int, ...]
     keys: tuple[tuple[int, ...], ...]
+    norm: int | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -62,7 +64,8 @@ def seams_of(plan: Plan) -> tuple[Seam, ...]:
     number per channel) and not random.
     """
     mixes = dict(enumerate(plan.mixes))
-    able = {n: mix for n, mix in mixes.items() if _able(mix)}
+    norms = {n: norm for n in mixes if (norm := _normed(plan, n)) is not None}
+    able = {n: mix for n, mix in mixes.items() if _able(mix) and n not in norms.values()}
     made = {value: n for n, mix in mixes.items() for value in mix.writes}
     pairs: dict[int, int] = {}  # depth mix -> width mix
     for n, mix in able.items():
@@ -93,6 +96,10 @@ def seams_of(plan: Plan) -> tuple[Seam, ...]:
         spoken.update(later)
         inside = (*(() if width is None else (width,)), *later)
         last = None if width is None else mixes[width]
+        norm = None if width is None else norms.get(width)
+        writes = () if last is None else last.writes
+        if norm is not None:
+            writes = mixes[norm].writes + writes[1:]
         seams.append(
             Seam(
                 depth,
@@ -100,10 +107,11 @@ def seams_of(plan: Plan) -> tuple[Seam, ...]:
                 state if depth is None else mixes[depth].reads,
                 state,
                 () if last is None else tuple(map(state.index, last.reads)),
-                () if last is None else last.writes,
+                writes,
                 () if depth is None else _kept(plan, state, width, later),
                 later,
                 tuple(tuple(map(state.index, mixes[i].keys)) for i in inside),
+                norm,
             )
         )
     return tuple(seams)
@@ -149,6 +157,21 @@ def _able(mix: Mix) -> bool:
 def _within(mix: Mix, values: tuple[str, ...]) -> bool:
     """Whether a mix's weights are computed from these values."""
     return mix.weight.per_token and bool(mix.keys) and set(mix.keys) <= set(values)
+
+
+def _normed(plan: Plan, width: int) -> int | None:
+    """The mix that normalises the first output of a width mix and does nothing else, if it is its only reader."""
+    if plan.mixes[width].norm is not None:
+        return None
+    value, number, found = plan.mixes[width].writes[0], 0, []
+    readers = int(value == plan.topology.output)
+    for step in plan.steps:
+        readers += step.op.uses.count(value)
+        if isinstance(step.op, Mix):
+            alone = step.op.reads == (value,) and step.op.weight == ones(1, 1)
+            found += [number] if alone and step.op.norm is not None else []
+            number += 1
+    return found[0] if found and readers == 1 else None
 
 
 def _kept(plan: Plan, state: tuple[str, ...], width: int | None, later: tuple[int, ...]) -> tuple[int, ...]:

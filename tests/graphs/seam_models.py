@@ -72,6 +72,9 @@ FAMILY_SEAMS = {
     "hyper-mean": lambda: families.hyper(4, streams=2, dynamic=True, expand="learned", collapse="mean"),
     "mhc-identity": lambda: families.mhc(5, streams=3, mixing="identity"),
     "mhc-permutations": lambda: families.mhc(5, streams=3, mixing="permutations"),
+    "hyper-normed": lambda: families.hyper(4, streams=2, dynamic=True, pre_norm=True),
+    "mhc-normed": lambda: families.mhc(4, streams=3, iterations=5, pre_norm=True),
+    "mhc-identity-normed": lambda: families.mhc(3, streams=2, mixing="identity", pre_norm=True),
     "mhc-ends": lambda: families.mhc(4, streams=2, expand="first", collapse="learned", iterations=20),
 }
 HAND_SEAMS = {

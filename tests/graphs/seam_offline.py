@@ -54,3 +54,5 @@ if __name__ == "__main__":
         for kind in (Kind("mhc", streams, False, 20), Kind("tanh", streams, True)):
             for kernel in (seam_forward, seam_backward, seam_maps):
                 compiled(kernel, kind)
+            for kernel in (seam_forward, seam_backward):
+                compiled(kernel, kind._replace(normed=True))

@@ -18,7 +18,8 @@ class Slots:
     """The rules of one seam as the kernels take them, on one device; kept, because indices would be copied to it."""
 
     def __init__(self, known: Recognised, weights: Coefficients, device: torch.device) -> None:
-        self.kind = kind = Kind(known.name, known.streams, known.layer, known.iterations)
+        self.kind = kind = Kind(known.name, known.streams, known.layer, known.iterations, known.norm is not None)
+        self.norm = known.norm
         p, q = kind.slots
         learned: list[list[At | None]] = [[None] * q for _ in range(p)]
         gains: list[list[At | None]] = [[None] * q for _ in range(p)]
@@ -40,6 +41,7 @@ class Slots:
     def takes(self, weights: Coefficients, write: Tensor, reads: Sequence[Tensor]) -> bool:
         """Whether the kernels are for such dtypes: streams of one, of at most 32 bits, and fp32 weights."""
         wide = all(getattr(weights, name).dtype is torch.float32 for name in self.maps.names)
+        wide = wide and (self.norm is None or getattr(weights, self.norm).dtype is torch.float32)
         return wide and write.dtype is torch.float32 and reads[0].dtype in DTYPES and len({r.dtype for r in reads}) == 1
 
     def static(self, weights: Coefficients) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,7 +80,8 @@ def run(slots: Slots, weights: Coefficients, write: Tensor, reads: Sequence[Tens
 
     ``reads`` are a block's output and n streams of one shape (..., d), ``write`` is (n, n + 1) or (..., n, n + 1).
     """
-    arguments = slots.kind, slots.later, write, *slots.static(weights), *reads
+    norm = None if slots.norm is None else getattr(weights, slots.norm)
+    arguments = slots.kind, slots.later, write, *slots.static(weights), norm, *reads
     results: tuple[Tensor, ...] = _Seam.apply(*arguments)  # type: ignore[no-untyped-call]
     return results
 
@@ -86,16 +89,24 @@ def run(slots: Slots, weights: Coefficients, write: Tensor, reads: Sequence[Tens
 class _Seam(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, kind: Kind, fixed: Tensor, write: Tensor, maps: Tensor, base: Tensor, gain: Tensor, *reads: Tensor
+        ctx: Any,
+        kind: Kind,
+        fixed: Tensor,
+        write: Tensor,
+        maps: Tensor,
+        base: Tensor,
+        gain: Tensor,
+        norm: Tensor | None,
+        *reads: Tensor,
     ) -> Any:
         ctx.set_materialize_grads(False)
         shape = reads[0].shape
         y, g = reads[0].reshape(-1, shape[-1]).contiguous(), _joined(reads[1:])
         flat = (write if write.ndim == 2 else write.reshape(-1, *write.shape[-2:])).contiguous()
-        result = forward(y, g, flat, maps, base, gain, fixed, kind)
+        result = forward(y, g, flat, maps, base, gain, fixed, kind, norm)
         ctx.kind, ctx.shape = kind, shape
         small = result._replace(block_input=None, streams=None, later=None)  # type: ignore[arg-type]
-        ctx.save_for_backward(*reads, write, maps, base, gain, *small[3:])
+        ctx.save_for_backward(*reads, write, maps, base, gain, norm, *small[3:])
         streams = [result.streams[:, i].view(shape) for i in range(kind.streams)]
         return result.block_input.view(shape), *streams, result.later.view(*shape[:-1], *result.later.shape[1:])
 
@@ -105,7 +116,7 @@ class _Seam(torch.autograd.Function):
         kind: Kind = ctx.kind
         if all(grad is None for grad in grads):
             return (None,) * len(ctx.needs_input_grad)
-        *reads, write, maps, base, gain, width, raw, scale, mean = ctx.saved_tensors
+        *reads, write, maps, base, gain, norm, width, raw, scale, mean, rstd = ctx.saved_tensors
         y, g = reads[0].reshape(-1, ctx.shape[-1]).contiguous(), _joined(reads[1:])
         flat = (write if write.ndim == 2 else write.reshape(-1, *write.shape[-2:])).contiguous()
         given = [y.new_zeros(ctx.shape) if grad is None else grad for grad in grads[:-1]]
@@ -118,12 +129,13 @@ class _Seam(torch.autograd.Function):
             maps,
             base,
             gain,
-            Forward(y, g, flat, width, raw, scale, mean),
+            Forward(y, g, flat, width, raw, scale, mean, rstd),
             given[0].reshape(y.shape).contiguous(),
             _joined(given[1:]),
             later.reshape(len(y), *flat.shape[-2:]).contiguous(),
             kind,
             learn=ctx.needs_input_grad[3],
+            norm=norm,
         )
         streams = [found.g[:, i].view(ctx.shape) for i in range(kind.streams)]
         return (
@@ -133,6 +145,7 @@ class _Seam(torch.autograd.Function):
             found.maps,
             found.base,
             found.gain,
+            found.norm,
             found.y.view(ctx.shape),
             *streams,
         )

@@ -16,13 +16,18 @@ from graphs.ops.triton.seam_tiles import map_tile, slots, state_tile, weights_ba
 def seam_backward(
     y, g, write, per_token, maps, base, gain, history, width, raw, scale, mean,
     grad_input, grad_streams, grad_later,
-    to_y, to_g, to_write, to_raw, to_base, to_gain,
+    to_y, to_g, to_write, to_raw, to_base, to_gain, norm, rstd, to_norm,
     T, D: tl.constexpr, ITERATIONS: tl.constexpr,
     N: tl.constexpr, NP: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, RP: tl.constexpr, KIND: tl.constexpr,
     EACH: tl.constexpr, LAYER: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    NORMED: tl.constexpr,
 ):  # fmt: skip
     """Arguments as in ``seam_forward``; ``to_write`` (T, n, n + 1), ``to_raw`` (T, P Q), ``to_base`` and ``to_gain``
-    (programs, P, Q)."""
+    (programs, P, Q), ``to_norm`` (programs, d).
+
+    With r the factor of the norm, u what it normalises and g the gradient behind it times the gain, the gradient at u
+    is ``r g - c u`` with ``c = r^3 <g, u> / d``; its products with the state are made of those of g and u.
+    """
     tokens = (tl.program_id(0) * BT + tl.arange(0, BT)).to(tl.int64)
     live = tokens < T
     stream = tl.arange(0, NP)
@@ -31,6 +36,13 @@ def seam_backward(
     token = tokens[:, None, None]
     on = live[:, None, None] & (source < N)
     grad = tl.load(grad_later + token * (N * (N + 1)) + source * (N + 1), on & (row == N + 1), 0.0)
+    factors = tl.zeros([BT], tl.float32)
+    reading = tl.zeros([BT, NP], tl.float32)
+    both = tl.zeros([BT], tl.float32)
+    along = tl.zeros([BT, NP], tl.float32)
+    if NORMED:
+        factors += tl.load(rstd + tokens, live, 0.0)
+        reading += tl.load(width + tokens[:, None] * ((N + 1) * N) + stream[None, :], used, 0.0)
     for start in range(0, D, BD):
         columns = start + tl.arange(0, BD)
         inside = columns < D
@@ -38,7 +50,15 @@ def seam_backward(
         x = state_tile(y, g, write, per_token, tokens, live, columns, inside, D, N, NP)
         for i in tl.static_range(N + 1):
             if i == 0:
-                given = tl.load(grad_input + tokens[:, None] * D + columns[None, :], here, 0.0)
+                given = tl.load(grad_input + tokens[:, None] * D + columns[None, :], here, 0.0).to(tl.float32)
+                if NORMED:
+                    before = tl.sum(reading[:, :, None] * x, 1)
+                    own = tl.sum(given * before * factors[:, None], 0)
+                    tl.store(to_norm + tl.program_id(0).to(tl.int64) * D + columns, own, inside)
+                    given *= tl.load(norm + columns, inside, 0.0)[None, :]
+                    both += tl.sum(given * before, 1)
+                    along += tl.sum(x * before[:, None, :], 2)
+                    given *= factors[:, None]
             else:
                 given = tl.load(grad_streams + (tokens[:, None] * N + (i - 1)) * D + columns[None, :], here, 0.0)
             dots = tl.sum(x * given.to(tl.float32)[:, None, :], 2)
@@ -47,6 +67,13 @@ def seam_backward(
             else:
                 grad += tl.where(row == i, dots[:, None, :], 0.0)
 
+    bent = factors * factors * factors * both / D
+    if NORMED:
+        dots = along * bent[:, None]
+        if EACH:
+            grad -= tl.where(row == 0, dots[:, :, None], 0.0)
+        else:
+            grad -= tl.where(row == 0, dots[:, None, :], 0.0)
     first = tl.arange(0, P)
     second = tl.arange(0, Q)
     flat = first[:, None] * Q + second[None, :]
@@ -90,7 +117,10 @@ def seam_backward(
         into = tl.reshape(through, [BT, NP, BD]) + bend[:, :, None] * (x - middle[:, :, None])
         for i in tl.static_range(N + 1):
             if i == 0:
-                given = tl.load(grad_input + tokens[:, None] * D + columns[None, :], here, 0.0)
+                given = tl.load(grad_input + tokens[:, None] * D + columns[None, :], here, 0.0).to(tl.float32)
+                if NORMED:
+                    given *= tl.load(norm + columns, inside, 0.0)[None, :] * factors[:, None]
+                    given -= tl.sum(reading[:, :, None] * x, 1) * bent[:, None]
             else:
                 given = tl.load(grad_streams + (tokens[:, None] * N + (i - 1)) * D + columns[None, :], here, 0.0)
             weight = tl.load(width + tokens[:, None] * ((N + 1) * N) + i * N + stream[None, :], used, 0.0)

@@ -2,9 +2,10 @@
 
 The first turn reads y and the streams, forms the state and multiplies it by the maps; the weights of the tokens
 follow in registers; the second turn reads the same rows, which are then in the second-level cache, and writes the
-block's input and the streams. From the memory that is 2 n + 2 passes. The token's whole row is not held in registers
-between the turns: the maps of mHC, n d (n^2 + 2 n) numbers, must be shared by several tokens, or reading them costs
-more than the row.
+block's input and the streams. With a norm of the block's input its squares are added up in the second turn, and it is
+written in a third, formed again: rounded once. From the memory that is 2 n + 2 passes. The token's whole row is not
+held in registers between the turns: the maps of mHC, n d (n^2 + 2 n) numbers, must be shared by several tokens, or
+reading them costs more than the row.
 """
 
 import triton
@@ -18,15 +19,17 @@ MIN_NORM = tl.constexpr(1e-6)  # graphs.rule_tensors.MIN_NORM
 @triton.jit
 def seam_forward(
     y, g, write, per_token, maps, base, gain, fixed, history,
-    block_input, streams, width, later, raw, scale, mean,
+    block_input, streams, width, later, raw, scale, mean, norm, rstd,
     T, D: tl.constexpr, ITERATIONS: tl.constexpr,
     N: tl.constexpr, NP: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, RP: tl.constexpr, KIND: tl.constexpr,
     EACH: tl.constexpr, LAYER: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    NORMED: tl.constexpr,
 ):  # fmt: skip
     """y (T, d), g (T, n, d), maps (RP, d) or (RP, n d) fp32, base and gain (P, Q), fixed (n, n + 1): the later mix's.
 
     Writes block_input (T, d), streams (T, n, d), width (T, n + 1, n), later (T, n, n + 1), and for the backward pass
-    raw (T, P Q), scale and mean (T, NP). A row of weights fits in registers for n up to 8.
+    raw (T, P Q), scale and mean (T, NP). With ``NORMED`` the block's input is RMS-normalised with the gain ``norm``
+    (d,), and rstd (T) has its factors. A row of weights fits in registers for n up to 8.
     """
     tokens = (tl.program_id(0) * BT + tl.arange(0, BT)).to(tl.int64)
     live = tokens < T
@@ -53,19 +56,19 @@ def seam_forward(
         else:
             spread += tl.sum(x * x, 2)
     if EACH:
-        factor = tl.rsqrt(spread / D + MIN_NORM)
+        factors = tl.rsqrt(spread / D + MIN_NORM)
     else:
-        factor = tl.rsqrt(tl.sum(spread, 1, keep_dims=True) / (N * D) + MIN_NORM) + tl.zeros([BT, NP], tl.float32)
+        factors = tl.rsqrt(tl.sum(spread, 1, keep_dims=True) / (N * D) + MIN_NORM) + tl.zeros([BT, NP], tl.float32)
     product = tl.reshape(product, [BT, P, Q])
     if EACH:
-        logits = product * factor[:, :, None]
+        logits = product * factors[:, :, None]
     else:
-        logits = product * factor[:, None, :]
+        logits = product * factors[:, None, :]
     first = tl.arange(0, P)
     second = tl.arange(0, Q)
     flat = first[:, None] * Q + second[None, :]
     tl.store(raw + tokens[:, None, None] * (P * Q) + flat[None, :, :], product, live[:, None, None])
-    tl.store(scale + tokens[:, None] * NP + stream[None, :], factor, live[:, None])
+    tl.store(scale + tokens[:, None] * NP + stream[None, :], factors, live[:, None])
     if LAYER:
         tl.store(mean + tokens[:, None] * NP + stream[None, :], center, live[:, None])
 
@@ -83,6 +86,7 @@ def seam_forward(
     tl.store(later + token * (N * (N + 1)) + source * (N + 1), weights, used & (row == N + 1))
     tl.debug_barrier()  # the second turn reads the weights as other threads wrote them
 
+    squares = tl.zeros([BT], tl.float32)
     for start in range(0, D, BD):
         columns = start + tl.arange(0, BD)
         inside = columns < D
@@ -96,4 +100,20 @@ def seam_forward(
                 where = block_input + tokens[:, None] * D + columns[None, :]
             else:
                 where = streams + (tokens[:, None] * N + (i - 1)) * D + columns[None, :]
-            tl.store(where, out.to(where.dtype.element_ty), here)
+            if NORMED and i == 0:
+                squares += tl.sum(out * out, 1)
+            else:
+                tl.store(where, out.to(where.dtype.element_ty), here)
+    if NORMED:
+        factor = tl.rsqrt(squares / D + MIN_NORM)
+        tl.store(rstd + tokens, factor, live)
+        place = width + tokens[:, None] * ((N + 1) * N) + stream[None, :]
+        weight = tl.load(place, live[:, None] & (stream < N)[None, :], 0.0)
+        for start in range(0, D, BD):
+            columns = start + tl.arange(0, BD)
+            inside = columns < D
+            x = state_tile(y, g, write, per_token, tokens, live, columns, inside, D, N, NP)
+            learned = tl.load(norm + columns, inside, 0.0)
+            out = tl.sum(weight[:, :, None] * x, 1) * factor[:, None] * learned[None, :]
+            where = block_input + tokens[:, None] * D + columns[None, :]
+            tl.store(where, out.to(where.dtype.element_ty), live[:, None] & inside[None, :])

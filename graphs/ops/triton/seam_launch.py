@@ -20,13 +20,15 @@ PARTS = 16  # of the tokens, in the sum of the maps' slope
 class Kind(NamedTuple):
     """The rules of a seam. ``name`` is "mhc", "tanh" or "linear", ``layer`` a layer norm in place of an RMS norm.
 
-    With mHC's rules a map reads all streams, otherwise one. Slots are as in :mod:`graphs.ops.triton.seam_tiles`.
+    With mHC's rules a map reads all streams, otherwise one. ``normed``: the block's input ends with an RMS norm. Slots
+    are as in :mod:`graphs.ops.triton.seam_tiles`.
     """
 
     name: str
     streams: int
     layer: bool = False
     iterations: int = 0
+    normed: bool = False
 
     @property
     def each(self) -> bool:
@@ -67,14 +69,17 @@ class Forward(NamedTuple):
     raw: Tensor
     scale: Tensor
     mean: Tensor
+    rstd: Tensor
 
 
 def forward(
-    y: Tensor, g: Tensor, write: Tensor, maps: Tensor, base: Tensor, gain: Tensor, fixed: Tensor, kind: Kind
-) -> Forward:
+    y: Tensor, g: Tensor, write: Tensor, maps: Tensor, base: Tensor, gain: Tensor, fixed: Tensor, kind: Kind,
+    norm: Tensor | None = None,
+) -> Forward:  # fmt: skip
     """y (T, d), g (T, n, d) of one dtype, write (T, n, n + 1) or (n, n + 1), the others fp32; all contiguous.
 
-    maps (RP, d), or (RP, n d); base and gain (P, Q); fixed (n, n + 1): the later weights but for their first column.
+    maps (RP, d), or (RP, n d); base and gain (P, Q); fixed (n, n + 1): the later weights but for their first column;
+    norm (d,), the gain of the norm of the block's input, where ``kind`` is normed.
     """
     (tokens, dim), n = y.shape, kind.checked().streams
     p, q = kind.slots
@@ -86,11 +91,13 @@ def forward(
         _new(y, tokens, p, q),
         _new(y, tokens, kind.padded),
         _new(y, tokens if kind.layer else 0, kind.padded),
+        _new(y, tokens if kind.normed else 0),
     )
     if tokens:
         seam_forward[(triton.cdiv(tokens, TOKENS),)](
             y, g, write, _per_token(write), maps, base, gain, fixed, maps,
             result.block_input, result.streams, result.width, result.later, result.raw, result.scale, result.mean,
+            maps if norm is None else norm, result.rstd,
             tokens, D=dim, ITERATIONS=kind.iterations, **_constants(kind, y), num_warps=WARPS,
         )  # fmt: skip
     return result
@@ -103,11 +110,13 @@ class Backward(NamedTuple):
     maps: Tensor | None
     base: Tensor
     gain: Tensor
+    norm: Tensor | None = None
 
 
 def backward(
     y: Tensor, g: Tensor, write: Tensor, maps: Tensor, base: Tensor, gain: Tensor, kept: Forward,
     grad_input: Tensor, grad_streams: Tensor, grad_later: Tensor, kind: Kind, learn: bool = True,
+    norm: Tensor | None = None,
 ) -> Backward:  # fmt: skip
     """The slopes at all that :func:`forward` took; at the maps only where they ``learn``."""
     (tokens, dim), n = y.shape, kind.streams
@@ -118,11 +127,13 @@ def backward(
     to_write = _new(y, tokens, n, n + 1)
     to_y, to_g = torch.empty_like(y), torch.empty_like(g)
     constants = _constants(kind, y)
+    norms = _new(y, programs if kind.normed else 0, dim)
     if tokens:
         history = _new(y, tokens * kind.iterations * HISTORY.value if kind.name == "mhc" else 1)
         seam_backward[(programs,)](
             y, g, write, _per_token(write), maps, base, gain, history, kept.width, kept.raw, kept.scale, kept.mean,
             grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_raw, bases, gains,
+            maps if norm is None else norm, kept.rstd, norms,
             tokens, D=dim, ITERATIONS=kind.iterations, **constants, num_warps=WARPS,
         )  # fmt: skip
     slope = None
@@ -139,7 +150,8 @@ def backward(
         else:
             pieces.zero_()
         slope = _centred(pieces.sum(0)) if kind.layer else pieces.sum(0)
-    return Backward(to_y, to_g, to_write if write.ndim == 3 else to_write.sum(0), slope, bases.sum(0), gains.sum(0))
+    of_write = to_write if write.ndim == 3 else to_write.sum(0)
+    return Backward(to_y, to_g, of_write, slope, bases.sum(0), gains.sum(0), norms.sum(0) if kind.normed else None)
 
 
 def centred(maps: Tensor) -> Tensor:
@@ -170,6 +182,7 @@ def _constants(kind: Kind, like: Tensor) -> dict[str, Any]:
         "KIND": kind.name,
         "EACH": kind.each,
         "LAYER": kind.layer,
+        "NORMED": kind.normed,
         "BT": TOKENS,
         # Of 32, 64 and 128 channels, those whose tiles compile without spilling (or nearly) and fit in shared memory.
         "BD": 32 if kind.padded == 4 else 16,

@@ -1,9 +1,12 @@
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import pytest
+import torch
 from graph_samples import rebuilt
 
+import graphs
 from graphs import Mix, Parameter, TopologyError, families
 from graphs.builder import Builder
 from graphs.families.streams import checked_streams, collapsed, ends, expanded
@@ -94,3 +97,26 @@ def test_the_order_of_streams_does_not_matter(topology):
         assert other.to_dict() != topology.to_dict()
         assert other.digest == topology.digest
         assert other == topology
+
+
+@pytest.mark.parametrize("make", [families.hyper, partial(families.hyper, dynamic=True), families.mhc])
+def test_a_norm_in_the_wiring_is_the_block_s_own(make):
+    """``pre_norm`` equals a norm at the start of each block, which the hint leaves out."""
+    dim = 8
+    torch.manual_seed(0)
+    maps = [torch.nn.Linear(dim, dim) for _ in range(3)]
+    topology, own = make(3, streams=2, pre_norm=True), make(3, streams=2)
+    assert [dict(block.hints).get("pre_norm") for block in topology.blocks] == [0] * 3
+    assert [dict(block.hints).get("pre_norm") for block in own.blocks] == [None] * 3
+    norms = [torch.nn.RMSNorm(dim, eps=1e-6) for _ in range(3)]
+    inside = graphs.compile(own, [torch.nn.Sequential(*both) for both in zip(norms, maps, strict=True)], dim=dim)
+    outside = graphs.compile(topology, maps, dim=dim)
+    with torch.no_grad():
+        for parameter in inside.weights.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        for number, norm in enumerate(norms, start=1):
+            norm.weight.add_(0.3 * torch.randn_like(norm.weight))
+            getattr(outside.weights, f"norm{number}_gain").copy_(norm.weight)
+    outside.weights.load_state_dict(inside.weights.state_dict(), strict=False)
+    x = torch.randn(5, dim)
+    torch.testing.assert_close(outside(x), inside(x))

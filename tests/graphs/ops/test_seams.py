@@ -1,6 +1,7 @@
 """Which mixes form seams, and how seams follow each other. No torch is needed for it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from graph_samples import FAMILIES, sample
@@ -9,6 +10,7 @@ from seam_models import FAMILY_SEAMS, HAND_SEAMS, fractions, hybrid
 import graphs
 from graphs import families
 from graphs.ops.seams import links_of, seams_of
+from graphs.plan import Plan, steps_of
 
 
 def seams(topology):
@@ -28,8 +30,14 @@ def test_every_mix_of_hyper_connections_is_in_a_seam(name):
     written = [seam.depth for seam in found if seam.depth is not None and plan.mixes[seam.depth].weight.per_token]
     assert spoken == written, "each depth mix has its weights from the seam before"
     for seam in found[1:-1]:
-        assert bool(seam.kept) == (name == "mhc-identity"), "the state is nowhere else unless it is carried on"
+        assert bool(seam.kept) == name.startswith("mhc-identity"), "the state is nowhere else unless it is carried on"
     assert found[0].kept == ()
+    # Of a block's input that the wiring normalises the norm is the seam's, and the value before it nowhere else.
+    norms = [n for n, mix in enumerate(plan.mixes) if mix.norm is not None]
+    assert [seam.norm for seam in found[1:-1]] == (norms[1:] if norms else [None] * (topology.depth - 1))
+    for seam in found[1:-1] if norms else ():
+        assert seam.outputs[0] == plan.mixes[seam.norm].writes[0]
+        assert seam.outputs[0] in [value for block in plan.topology.blocks for value in block.reads]
 
 
 @pytest.mark.parametrize("name", [*FAMILIES])
@@ -39,6 +47,35 @@ def test_static_mixes_are_left_alone(name):
         both = [plan.mixes[n] for n in (seam.depth, seam.width) if n is not None]
         assert any(mix.weight.per_token for mix in both)
         assert not any(mix.weight.random for mix in both)
+
+
+def test_a_norm_whose_value_others_read_stays_a_mix():
+    """Also one that does more than that: another weight than one, or two sources."""
+    *ops, last = families.mhc(3, streams=2, pre_norm=True).ops
+    number = next(i for i, op in enumerate(ops) if isinstance(op, graphs.Mix) and op.norm and op.norm.name == "norm2")
+    norm = ops[number]
+    for other in (
+        replace(norm, weight=graphs.Constant(((2,),))),
+        replace(norm, reads=(norm.reads[0], "y1"), weight=graphs.Constant(((1, 1),))),
+    ):
+        topology = graphs.Topology((*ops[:number], other, *ops[number + 1 :], last), "out", 3)
+        found = seams_of(plan_as_it_is(topology))
+        assert number_of(topology, other) not in [seam.norm for seam in found]
+    twice = (*ops, replace(last, reads=(*last.reads, norm.reads[0]), weight=graphs.Constant(((1, 1, 1),))))
+    topology = graphs.Topology(twice, "out", 3)
+    assert number_of(topology, norm) not in [seam.norm for seam in seams_of(plan_as_it_is(topology))]
+    assert number_of(topology, norm) in [
+        seam.norm for seam in seams_of(plan_as_it_is(families.mhc(3, streams=2, pre_norm=True)))
+    ]
+
+
+def plan_as_it_is(topology):
+    """Without passes."""
+    return Plan(topology, steps_of(topology), topology)
+
+
+def number_of(topology, mix):
+    return plan_as_it_is(topology).mixes.index(mix)
 
 
 def test_who_has_none():
