@@ -106,6 +106,12 @@ class Away:
         for _ in range(calls):
             assert self.asked.acquire(timeout=DEADLINE)
 
+    def wait_until(self, done):
+        deadline = time.monotonic() + DEADLINE
+        while not done():
+            assert time.monotonic() < deadline
+            self.wait(1)
+
 
 @pytest.fixture
 def away(monkeypatch):
@@ -163,8 +169,7 @@ def test_an_outage_in_the_middle_is_mended_before_the_search_ends(away, tmp_path
     for number in range(2):  # two outages are told twice
         away.there.clear()
         subject.trial(replace(TRIAL, number=number, seed=number))
-        while len(told) != 2 * number + 1:
-            away.wait(1)
+        away.wait_until(lambda expected=2 * number + 1: len(told) == expected)
         away.there.set()
         assert back.wait(DEADLINE)
         back.clear()
@@ -214,8 +219,7 @@ def test_after_a_failure_the_store_is_read_again(away, tmp_path):
     subject.start({}, {})
     away.broken.add(TOP)
     subject.trial(TRIAL)
-    while away.calls.count(("open", "")) < 2:
-        away.wait(1)
+    away.wait_until(lambda: away.calls.count(("open", "")) >= 2)
     away.broken.clear()
     subject.finish("FINISHED", {}, {})
     assert {key: run.status for key, run in away.known.items()} == WHOLE
