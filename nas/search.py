@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -31,6 +32,7 @@ from search_space.space import RESIDUAL
 from trainers.errors import TrainerError
 
 LIVE_SECONDS = 10.0  # a running trial is shown in MLflow at its rungs, and between them this often
+TABLES_REST = 100  # a table of many trials is written anew after this many times what it takes
 SAMPLED = 64  # random points tried, beside the corners, before a limit is called impossible
 
 
@@ -100,6 +102,7 @@ class _Tracking:
         self.views = views
         self.study = study
         self.shown: dict[int, float] = {}  # when a running trial was last put into MLflow
+        self._next = 0.0  # when tables are due
 
     def asked(self, ask: Ask, reason: str | None) -> None:
         interrupts.check()
@@ -116,8 +119,11 @@ class _Tracking:
 
     def finished(self, trial: Trial) -> None:
         interrupts.check()
-        with self.study.timed("views"):
-            self.views.write_tables()
+        if time.monotonic() >= self._next:
+            started = time.monotonic()
+            with self.study.timed("views"):
+                self.views.write_tables()
+            self._next = time.monotonic() + TABLES_REST * (time.monotonic() - started)
         with self.study.timed("tracking"):
             self.shown.pop(trial.number, None)
             self.tracker.trial(trial)
@@ -172,6 +178,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 for problem in views.problems:
                     board.say(problem)
         except BaseException:
+            with suppress(OSError):  # why the search stopped matters more
+                views.write_tables()
             tracker.interrupted()
             raise
         finally:
