@@ -1,3 +1,5 @@
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -29,6 +31,26 @@ TRIAL = Trial(
     3, Status.COMPLETE, "tpe", "hyper", {"family": "hyper", "depth": 4, "streams": 2}, "abcdef" * 8, 0, 3e9, 3e9,
     2e6, 5000, 40.0, {"accuracy": 0.9}, 0.9, 0.3, 1.5, None, CURVE, {"depth": 4, "mixes": []},
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """A database without runs: making its tables takes MLflow seconds."""
+    folder = tmp_path_factory.mktemp("made")
+    subject = tracker(folder)
+    subject.finish("FINISHED", {}, {})
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        for table in ("tags", "runs", "experiments"):
+            connection.execute(f"DELETE FROM {table}")
+    connection.close()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def store(database, tmp_path):
+    """A folder with such a database in it."""
+    shutil.copy(database, tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +128,12 @@ class Away:
         for _ in range(calls):
             assert self.asked.acquire(timeout=DEADLINE)
 
+    def wait_until(self, done):
+        deadline = time.monotonic() + DEADLINE
+        while not done():
+            assert time.monotonic() < deadline
+            self.wait(1)
+
 
 @pytest.fixture
 def away(monkeypatch):
@@ -114,18 +142,18 @@ def away(monkeypatch):
     return store
 
 
-def test_a_search_is_written(tmp_path):
-    (tmp_path / "r.html").write_text("<p>")
+def test_a_search_is_written(store):
+    (store / "r.html").write_text("<p>")
     drawn = []
-    subject = tracker(tmp_path, picture=lambda trial: drawn.append(trial.number) or b"PNG")
+    subject = tracker(store, picture=lambda trial: drawn.append(trial.number) or b"PNG")
     subject.start({"seed": 0}, {})
     subject.trial(TRIAL)
-    subject.finish("FINISHED", {}, {"report.html": tmp_path / "r.html", "none.csv": tmp_path / "none.csv"})
-    assert statuses(tmp_path) == WHOLE
+    subject.finish("FINISHED", {}, {"report.html": store / "r.html", "none.csv": store / "none.csv"})
+    assert statuses(store) == WHOLE
     assert drawn == [3]
-    again = tracker(tmp_path, picture=lambda trial: drawn.append(trial.number) or b"PNG")
+    again = tracker(store, picture=lambda trial: drawn.append(trial.number) or b"PNG")
     whole_search(again)
-    assert statuses(tmp_path) == WHOLE
+    assert statuses(store) == WHOLE
     assert drawn == [3]  # what is there is not drawn again
 
 
@@ -163,8 +191,7 @@ def test_an_outage_in_the_middle_is_mended_before_the_search_ends(away, tmp_path
     for number in range(2):  # two outages are told twice
         away.there.clear()
         subject.trial(replace(TRIAL, number=number, seed=number))
-        while len(told) != 2 * number + 1:
-            away.wait(1)
+        away.wait_until(lambda expected=2 * number + 1: len(told) == expected)
         away.there.set()
         assert back.wait(DEADLINE)
         back.clear()
@@ -214,8 +241,7 @@ def test_after_a_failure_the_store_is_read_again(away, tmp_path):
     subject.start({}, {})
     away.broken.add(TOP)
     subject.trial(TRIAL)
-    while away.calls.count(("open", "")) < 2:
-        away.wait(1)
+    away.wait_until(lambda: away.calls.count(("open", "")) >= 2)
     away.broken.clear()
     subject.finish("FINISHED", {}, {})
     assert {key: run.status for key, run in away.known.items()} == WHOLE
@@ -233,15 +259,15 @@ def test_only_the_newest_state_of_a_running_trial_is_written(away, tmp_path):
     assert away.known[f"{TOP}/s0"].status == "KILLED"  # it never ended
 
 
-def test_an_interrupted_search_is_killed_then_taken_up_again(tmp_path):
-    subject = tracker(tmp_path)
+def test_an_interrupted_search_is_killed_then_taken_up_again(store):
+    subject = tracker(store)
     subject.start({}, {})
     subject.trial(TRIAL)
     subject.live(replace(TRIAL, number=4, seed=1))
     subject.interrupted()
-    assert {**statuses(tmp_path), f"{TOP}/s1": "KILLED"} == {**WHOLE, "key": "KILLED", f"{TOP}/s1": "KILLED"}
-    whole_search(tracker(tmp_path), [TRIAL, replace(TRIAL, number=4, seed=1)])
-    assert statuses(tmp_path) == {**WHOLE, f"{TOP}/s1": "FINISHED"}
+    assert {**statuses(store), f"{TOP}/s1": "KILLED"} == {**WHOLE, "key": "KILLED", f"{TOP}/s1": "KILLED"}
+    whole_search(tracker(store), [TRIAL, replace(TRIAL, number=4, seed=1)])
+    assert statuses(store) == {**WHOLE, f"{TOP}/s1": "FINISHED"}
 
 
 def test_many_topologies_at_once_get_no_picture(away, tmp_path):
@@ -317,12 +343,11 @@ def test_no_password_is_told(away, tmp_path):
     assert not any("secret" in message for message in told)
 
 
-def test_the_environment_chooses_the_store(tmp_path, monkeypatch):
-    (tmp_path / "store").mkdir()
+def test_the_environment_chooses_the_store(store, tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
     whole_search(tracker(tmp_path / "run"))
-    assert statuses(tmp_path / "store") == WHOLE
+    assert statuses(store) == WHOLE
     assert list((tmp_path / "run").iterdir()) == []
 
 
