@@ -106,12 +106,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def check_versions(facts: Mapping[str, Mapping[str, str]]) -> None:
-    """ClusterError where a node's versions, given by its address, are not those of this process."""
-    here = versions()
+def check_versions(facts: Mapping[str, Mapping[str, str]], here: Mapping[str, str]) -> None:
+    """ClusterError where a node's versions, given by its address, are not those of ``here``, the driver's."""
     for address, there in facts.items():
         differing = [
-            f"{name} {there.get(name, 'unknown')} (here {here[name]})" for name in here if here[name] != there.get(name)
+            f"{name} {there.get(name, 'unknown')} (the driver {here[name]})"
+            for name in here
+            if here[name] != there.get(name)
         ]
         if differing:
             raise ClusterError(

@@ -26,8 +26,9 @@ def with_ray(trainer, **options):
 
     from nas.executors.ray import RayExecutor
 
-    for kind in type(trainer).__mro__[:-1]:
-        cloudpickle.register_pickle_by_value(sys.modules[kind.__module__])
+    module = getattr(trainer, "__module__", type(trainer).__module__)
+    if not module.startswith("nas."):
+        cloudpickle.register_pickle_by_value(sys.modules[module])
     return RayExecutor(trainer, **options)
 
 

@@ -89,9 +89,11 @@ def test_no_cluster_here():
 def test_versions_must_be_the_same():
     here = cluster.versions()
     assert set(here) == {"python", "ray", "torch", "numpy"}
-    check_versions({"10.0.0.1": here, "10.0.0.2": dict(here)})
-    with pytest.raises(ClusterError, match=rf"node 10.0.0.2 has torch 1.0 \(here {re.escape(here['torch'])}\); trials"):
-        check_versions({"10.0.0.1": here, "10.0.0.2": here | {"torch": "1.0"}})
+    check_versions({"10.0.0.1": here, "10.0.0.2": dict(here)}, here)
+    with pytest.raises(
+        ClusterError, match=rf"node 10.0.0.2 has torch 1.0 \(the driver {re.escape(here['torch'])}\); trials"
+    ):
+        check_versions({"10.0.0.1": here, "10.0.0.2": here | {"torch": "1.0"}}, here)
 
 
 def test_the_packages_to_be_sent_are_all_four():

@@ -157,7 +157,7 @@ def _gone(pid: int) -> None:
 
 def test_a_search_with_all_of_it_accounts_for_every_trial(on_ray, make, wide, tmp_path):
     fates = {0: "killed!", 2: "hangs", 3: "broken", 5: "leaves!", 7: "killed", 8: "killed!"}
-    experiment = make(space=wide, trials=12, search={"sampler": "random", "retries": 2}, resources={"seconds": 2.0})
+    experiment = make(space=wide, trials=12, search={"sampler": "random", "retries": 2}, resources={"seconds": 20.0})
     folder = RunFolder.create(tmp_path / "run", experiment)
     notes = tmp_path / "notes"
     notes.mkdir()
