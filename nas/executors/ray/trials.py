@@ -1,5 +1,6 @@
 """Tune's side: what its experiment consists of. Tune itself keeps nothing: no loggers, no snapshots, no retries."""
 
+import platform
 import shutil
 import tempfile
 import time

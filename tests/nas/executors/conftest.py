@@ -4,8 +4,11 @@ import contextlib
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for odd_trials
 
 
 @pytest.fixture(scope="module")
