@@ -40,7 +40,7 @@ def nodes_of() -> list[Node]:
 
 def on_each(nodes: list[Node], function: Callable[[], T], **takes: float) -> dict[str, T]:
     """What ``function`` gives on each node, by the node's address; ClusterError where one does not answer."""
-    task: Any = ray.remote(max_retries=0, **takes)(function)  # type: ignore[call-overload]
+    task: Any = ray.remote(max_retries=0, **takes)(lambda: function())  # type: ignore[call-overload]
     asked = {
         node.address: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote()
         for node in nodes

@@ -3,12 +3,12 @@
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nas
 from graphs import families
 from nas.errors import RunFolderError
 from nas.jobs import Job, Outcome, Report
@@ -31,7 +31,7 @@ class Odd:
         again = mark.exists()
         mark.touch()
         (self.notes / f"pid-{os.getpid()}").touch()
-        (self.notes / "imported").write_text(nas.__file__)
+        (self.notes / "path").write_text("\n".join(sys.path))
         fate = self.fates.get(job.number, "")
         if fate.endswith("!"):
             fate = "" if again else fate[:-1]
