@@ -4,9 +4,8 @@
 
 Both place the same number of trials on the same cores, with as many reports each, in processes that are used again
 (``reuse_actors``). Plain Tune proposes at random and keeps its own snapshots, its loggers are off; ours proposes at
-random from a space, deduplicates, prices, writes every report to the event log and through to the disk, and writes the
-tables. The start of the processes, with the import of
-torch, counts for both. Prints trials per second and the medians' ratio.
+random from a space, deduplicates, prices, and writes every report to the event log. The start of the processes, with
+the import of torch, counts for both. Prints trials per second and the medians' ratio.
 """
 
 import argparse
