@@ -56,7 +56,7 @@ def search(
         str | None, typer.Option(help="Where trials run: serial (default), in this process, or ray, on all cores.")
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT|ray://HOST:PORT", help="A running Ray cluster to run them on.")
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster to run them on.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME, numbered.")] = None,
     storage: Annotated[

@@ -207,8 +207,19 @@ def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, boo
         return Outcome(job.number, "diverged", error.step, watch.seconds, accuracy, loss, str(error))
     except Exception as error:
         watch.run(False)
-        reason = f"{type(error).__name__}: {error}"
-        return Outcome(job.number, "failed", step, watch.seconds, accuracy, loss, reason, traceback.format_exc())
+        memory = _out_of_memory(error)
+        reason = f"out of memory: {error}" if memory else f"{type(error).__name__}: {error}"
+        trace, cause = (None, "memory") if memory else (traceback.format_exc(), None)
+        return Outcome(job.number, "failed", step, watch.seconds, accuracy, loss, reason, trace, cause=cause)
+    finally:
+        if job.device != "cpu":
+            torch.cuda.empty_cache()  # others may share the device
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether it is for want of memory; torch has a type of its own for that on a GPU alone."""
+    texts = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
 def _save(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:

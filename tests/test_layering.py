@@ -20,7 +20,6 @@ MAY_IMPORT = {
 OWNERS = {
     "optuna": {"nas/sampling.py"},
     "mlflow": {"nas/tracking.py"},
-    "ray": {"nas/executors/ray.py"},
     "fsspec": {"nas/storage.py"},
     "yaml": {"search_space/document.py"},
     "matplotlib": {"graphs/draw/arcs.py", "graphs/draw/heat.py", "graphs/draw/sheet.py", "nas/plots.py"},  # one folder
@@ -33,6 +32,7 @@ OWNERS = {
 FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 OWNERS["typer"] |= {file for file in FILES if file.startswith("nas/commands/")}
 OWNERS["triton"] = {file for file in FILES if file.startswith("graphs/ops/triton/")}  # one folder
+OWNERS["ray"] = {file for file in FILES if file.startswith("nas/executors/ray/")}  # one folder
 
 
 def imported(file: str) -> set[str]:

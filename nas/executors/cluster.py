@@ -49,9 +49,11 @@ def check_address(address: str) -> None:
         return  # Ray says at once where there is none
     found = re.fullmatch(r"(ray://)?(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", address)
     if found is None or not 0 < int(found[3]) < 65536:
+        raise ClusterError(f"--ray-address {address!r} is no address; write auto or HOST:PORT, such as 10.0.0.1:6379")
+    if found[1]:  # Ray Client runs Tune far from the study, which is in this process
         raise ClusterError(
-            f"--ray-address {address!r} is no address; write auto, HOST:PORT (such as 10.0.0.1:6379) or "
-            "ray://HOST:PORT (such as ray://10.0.0.1:10001)"
+            f"--ray-address {address}: Ray Client is not in this version; run the search on a machine of the cluster "
+            "(or one that its nodes can reach) with auto or HOST:PORT, such as 10.0.0.1:6379"
         )
     try:
         socket.create_connection((found[2].strip("[]"), int(found[3])), timeout=5).close()
@@ -60,8 +62,7 @@ def check_address(address: str) -> None:
             f"--ray-address {address}: nothing answers there ({error.strerror or error}); start a cluster with "
             "'ray start --head' on its first machine, or name another address"
         ) from error
-    if not found[1]:
-        _check_health(address)
+    _check_health(address)
 
 
 def _check_health(address: str) -> None:
@@ -106,12 +107,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def check_versions(facts: Mapping[str, Mapping[str, str]]) -> None:
-    """ClusterError where a node's versions, given by its address, are not those of this process."""
-    here = versions()
+def check_versions(facts: Mapping[str, Mapping[str, str]], here: Mapping[str, str]) -> None:
+    """ClusterError where a node's versions, given by its address, are not those of ``here``, the driver's."""
     for address, there in facts.items():
         differing = [
-            f"{name} {there.get(name, 'unknown')} (here {here[name]})" for name in here if here[name] != there.get(name)
+            f"{name} {there.get(name, 'unknown')} (the driver {here[name]})"
+            for name in here
+            if here[name] != there.get(name)
         ]
         if differing:
             raise ClusterError(

@@ -10,11 +10,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Protocol
 
 from graphs.errors import UserError
 from nas.jobs import Job, Outcome, Report
 
-Evaluate = Callable[[Job], Generator[Report, bool, Outcome]]
+Evaluate = Callable[..., Generator[Report, bool, Outcome]]  # of a job and, maybe, of what is called with a checkpoint
+
+
+class Store(Protocol):
+    """Storage that all machines reach; :class:`nas.storage.Storage` is one."""
+
+    def put(self, local: Path, name: str) -> None: ...
+
+    def get(self, name: str, local: Path) -> bool: ...
+
+    def delete(self, name: str) -> None: ...
+
 
 TOGETHER = 0.05  # seconds for which messages are gathered ...
 QUICK = 0.005  # ... as long as each comes this soon after the one before it
@@ -46,7 +58,8 @@ class Batch:
 class Worker:
     """Holds the job under way, which runs in a thread: it goes on while its messages travel.
 
-    ``prepare`` is called in each such thread. ``shared`` says whether the driver's folder can be written from here.
+    ``prepare`` is called in each such thread. ``shared`` says whether the driver's folder can be written from here. If
+    not, weights are left to be fetched, and checkpoints go to ``store`` or, without one, are not written.
     """
 
     def __init__(
@@ -54,11 +67,13 @@ class Worker:
         evaluate: Evaluate,
         *,
         shared: bool,
+        store: Store | None = None,
         device: str = "cpu",
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._evaluate = evaluate
         self._shared = shared
+        self._store = store
         self._device = device
         self._prepare = prepare
         self._run: _Run | None = None
@@ -69,11 +84,17 @@ class Worker:
         """Begin a job, in place of whatever was under way."""
         self.close()
         job = replace(job, device=self._device)
-        if job.weights is not None and not self._shared:
+        evaluate, prepare = self._evaluate, self._prepare
+        if not self._shared and (job.weights is not None or job.keep is not None):
             self._folder = Path(tempfile.mkdtemp(prefix="wireloom-"))
-            self._weights = self._folder / job.weights.name
-            job = replace(job, weights=self._weights)
-        self._run = _Run(self._evaluate, job, self._prepare)
+            if job.weights is not None:
+                self._weights = self._folder / job.weights.name
+            store, keep = self._store, None
+            if job.keep is not None and store is not None:
+                keep = self._folder / job.keep.name
+                evaluate, prepare = _kept(evaluate, prepare, store, keep)
+            job = replace(job, weights=self._weights, keep=keep)
+        self._run = _Run(evaluate, job, prepare)
 
     def answer(self, go_on: bool) -> None:
         """The answer to the report that asked; without one, the next :meth:`step` says yes."""
@@ -106,6 +127,18 @@ class Worker:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = self._weights = None
+
+
+def _kept(
+    evaluate: Evaluate, prepare: Callable[[], None], store: Store, keep: Path
+) -> tuple[Evaluate, Callable[[], None]]:
+    """The two with a checkpoint that is brought from ``store`` before, and to it each time it was written."""
+
+    def before() -> None:
+        prepare()
+        store.get(keep.name, keep)
+
+    return lambda job: evaluate(job, lambda path: store.put(path, path.name)), before
 
 
 class _Run:

@@ -4,8 +4,11 @@ import contextlib
 import shutil
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for odd_trials
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,9 @@ def with_ray(trainer, **options):
 
     from nas.executors.ray import RayExecutor
 
-    for kind in type(trainer).__mro__[:-1]:
-        cloudpickle.register_pickle_by_value(sys.modules[kind.__module__])
+    module = getattr(trainer, "__module__", type(trainer).__module__)
+    if not module.startswith("nas."):
+        cloudpickle.register_pickle_by_value(sys.modules[module])
     return RayExecutor(trainer, **options)
 
 

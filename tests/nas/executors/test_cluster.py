@@ -49,15 +49,19 @@ def test_a_share_that_fits_is_not():
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "http://10.0.0.1:80", "host:0", "host:65536", "", "a b:1", "ray://x"])
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(ClusterError, match=f"{re.escape(repr(address))} is no address; write auto, HOST:PORT"):
+    with pytest.raises(ClusterError, match=f"{re.escape(repr(address))} is no address; write auto or HOST:PORT"):
         check_address(address)
 
 
-@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_where_nothing_listens_is_said_at_once(form):
+def test_ray_client_is_refused_with_what_works():
+    with pytest.raises(ClusterError, match=r"ray://10.0.0.1:10001: Ray Client is not in this version; .* HOST:PORT"):
+        check_address("ray://10.0.0.1:10001")
+
+
+def test_where_nothing_listens_is_said_at_once():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, and not listening: nobody else gets the port
-        address = form.format(taken.getsockname()[1])
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ClusterError, match=f"{address}: nothing answers there .*ray start --head"):
             check_address(address)
 
@@ -89,9 +93,11 @@ def test_no_cluster_here():
 def test_versions_must_be_the_same():
     here = cluster.versions()
     assert set(here) == {"python", "ray", "torch", "numpy"}
-    check_versions({"10.0.0.1": here, "10.0.0.2": dict(here)})
-    with pytest.raises(ClusterError, match=rf"node 10.0.0.2 has torch 1.0 \(here {re.escape(here['torch'])}\); trials"):
-        check_versions({"10.0.0.1": here, "10.0.0.2": here | {"torch": "1.0"}})
+    check_versions({"10.0.0.1": here, "10.0.0.2": dict(here)}, here)
+    with pytest.raises(
+        ClusterError, match=rf"node 10.0.0.2 has torch 1.0 \(the driver {re.escape(here['torch'])}\); trials"
+    ):
+        check_versions({"10.0.0.1": here, "10.0.0.2": here | {"torch": "1.0"}}, here)
 
 
 def test_the_packages_to_be_sent_are_all_four():

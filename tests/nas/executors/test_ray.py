@@ -1,72 +1,18 @@
 """What can go wrong with trials and workers, in real processes. What every executor does is in test_init.py."""
 
-import ctypes
-import os
-import signal
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
+from odd_trials import Odd, alive, job, outcome, wait_for
 
-from graphs import families
 from nas.errors import RunFolderError
-from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.run_folder import RunFolder
 from nas.study import Study
-from trainers.recipe import Recipe
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Odd:
-    """Trains nothing; trials by number meet with what ``fates`` says, in their first run alone where it ends in !."""
-
-    fates: dict[int, str]
-    notes: Path
-    weights: bytes = b"weights"
-    jobs: list[Job] = field(default_factory=list)
-
-    def __call__(self, job):
-        mark = self.notes / f"began-{job.number}"
-        again = mark.exists()
-        mark.touch()
-        (self.notes / f"pid-{os.getpid()}").touch()
-        fate = self.fates.get(job.number, "")
-        if fate.endswith("!"):
-            fate = "" if again else fate[:-1]
-        yield Report(job.number, 1, 1.0, 0.5, 0.7, False, seconds=0.5)
-        if fate == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if fate == "hangs":
-            ctypes.PyDLL(None).pause()  # in C, with Python's lock held: no code of ours runs in this process again
-        if fate == "leaves":
-            os._exit(3)
-        if fate == "waits":
-            while not (self.notes / "go").exists():
-                time.sleep(0.05)
-        if fate == "disk":
-            raise RunFolderError("the disk is full")
-        if fate == "broken":
-            raise LookupError("nothing like it was foreseen")
-        if job.weights is not None:
-            job.weights.write_bytes(self.weights)
-        return Outcome(job.number, "complete", job.steps, 0.25, 0.5 + job.number / 100, 0.7)
-
-
-def job(number=0, **changes) -> Job:
-    topology = families.residual(depth=2 + number).to_dict()
-    return Job(number, topology, "digits", {}, Recipe(), 0, 10, 1.0, (1,), **changes)
-
-
-def outcome(subject) -> Outcome:
-    while not isinstance(message := subject.next(), Outcome):
-        pass
-    return message
 
 
 def test_a_worker_that_is_killed_loses_its_trial_and_the_next_one_runs(on_ray, tmp_path):
@@ -133,31 +79,18 @@ def test_closing_ends_what_runs_within_seconds_and_more_can_be_submitted(on_ray,
     subject = on_ray(Odd({0: "hangs!", 1: "hangs!"}, tmp_path))
     for number in (0, 1):
         subject.submit(job(number))
-    while len(list(tmp_path.glob("began-*"))) < 2:
-        time.sleep(0.05)
+    wait_for(lambda: len(list(tmp_path.glob("began-*"))) == 2)
     began = time.monotonic()
     subject.close()
     assert time.monotonic() - began < 40, "ray gives a process that hangs in C ten seconds"
-    for path in tmp_path.glob("pid-*"):
-        _gone(int(path.name[4:]))
+    wait_for(lambda: not any(alive(int(path.name[4:])) for path in tmp_path.glob("pid-*")))
     subject.submit(job(0))
     assert outcome(subject).kind == "complete"
 
 
-def _gone(pid: int) -> None:
-    """Wait until a process is no more; fails after a minute."""
-    for _ in range(600):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"process {pid} still runs")
-
-
 def test_a_search_with_all_of_it_accounts_for_every_trial(on_ray, make, wide, tmp_path):
     fates = {0: "killed!", 2: "hangs", 3: "broken", 5: "leaves!", 7: "killed", 8: "killed!"}
-    experiment = make(space=wide, trials=12, search={"sampler": "random", "retries": 2}, resources={"seconds": 2.0})
+    experiment = make(space=wide, trials=12, search={"sampler": "random", "retries": 2}, resources={"seconds": 20.0})
     folder = RunFolder.create(tmp_path / "run", experiment)
     notes = tmp_path / "notes"
     notes.mkdir()

@@ -1,0 +1,154 @@
+"""The executor itself: what the study drives."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+import ray
+
+from graphs.errors import UserError
+from nas.evaluate import evaluate as train
+from nas.executors import cluster
+from nas.executors.desk import Desk
+from nas.executors.ray.joining import connect, gpu_memory, nodes_of, on_each
+from nas.executors.ray.trials import fit
+from nas.executors.worker import Evaluate, Store, shares
+from nas.files import replace_file
+from nas.jobs import Job, Outcome, Report
+from nas.resources import Share
+
+LOOK = 2.0  # seconds between looks at the nodes
+ENDED = 20.0  # seconds that Tune is given to end; what it has not let go by then goes with the connection
+
+
+class RayExecutor:
+    """Runs as many trials at once as ``share`` of each fits into the cluster.
+
+    ``address`` is that of a running cluster, None starts one of ``cpus`` cores on this machine for as long as this
+    executor is open; a process that is connected to a cluster already stays with that one. ``share`` may be a function
+    of the memory of a GPU in bytes, None where the cluster has none. ``most`` bounds the slots.
+
+    ``folder`` is where jobs' files go. Workers that see it write there; from others weights are fetched, and
+    checkpoints are kept in ``store``, if at all. ``say`` is told, from another thread, what a user should know while
+    waiting. Raises ClusterError where the cluster cannot be used.
+    """
+
+    def __init__(
+        self,
+        evaluate: Evaluate = train,
+        *,
+        address: str | None = None,
+        share: Share | Callable[[float | None], Share] | None = None,
+        folder: Path | None = None,
+        cpus: int | None = None,
+        most: int | None = None,
+        store: Store | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._evaluate = evaluate
+        self._most = most
+        self._store = store
+        self._say = say
+        self._kept: dict[int, Job] = {}  # jobs under way whose checkpoints may lie in the store
+        self._probe = None if folder is None else folder.absolute() / ".executor"
+        self._token = uuid4().hex
+        self._desk: Desk | None = None
+        self._fit: threading.Thread | None = None
+        self._looked = (-LOOK, 0)
+        os.environ.update({name: value for name, value in cluster.SETTINGS.items() if name not in os.environ})
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what trials say comes another way
+        self._address = address
+        self._joined = ray.is_initialized()
+        if not self._joined:
+            connect(address, cpus)
+        try:
+            nodes = nodes_of()
+            self._share = share(gpu_memory(nodes)) if callable(share) else share or Share()
+            cluster.check_share(self._share, nodes)
+            if address is not None:
+                cluster.check_versions(on_each(nodes, cluster.versions, num_cpus=0), cluster.versions())
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.close()
+        finally:
+            self._disconnect()
+
+    @property
+    def slots(self) -> int:
+        """How many trials the nodes of the moment hold, at least 1: what is submitted waits for a node."""
+        looked, found = self._looked
+        if time.monotonic() - looked > LOOK:
+            found = cluster.slots(self._share, nodes_of())
+            self._looked = (time.monotonic(), found)
+        return max(1, found if self._most is None else min(found, self._most))
+
+    def submit(self, job: Job) -> None:
+        if self._desk is None:
+            self._start()
+        assert self._desk is not None
+        if job.keep is not None and self._store is not None:
+            self._kept[job.number] = job
+        paths = {name: path.absolute() for name in ("weights", "keep") if (path := getattr(job, name)) is not None}
+        self._desk.submit(replace(job, **paths))
+
+    def next(self) -> Report | Outcome:
+        assert self._desk is not None, "next() without a job"
+        message = self._desk.next()
+        if isinstance(message, Outcome) and (job := self._kept.pop(message.number, None)) is not None:
+            goes_on = message.kind == "lost" or (message.kind == "stopped" and job.waits)
+            if self._store is not None and job.keep is not None and not goes_on:
+                with suppress(UserError):  # one more file there does no harm to the search
+                    self._store.delete(job.keep.name)
+        return message
+
+    def answer(self, number: int, go_on: bool) -> None:
+        assert self._desk is not None, "answer() without a job"
+        self._desk.answer(number, go_on)
+
+    def close(self) -> None:
+        """Stop what runs, within seconds; the connection stays, so that more can be submitted."""
+        desk, fit = self._desk, self._fit
+        self._desk = self._fit = None
+        if desk is not None and fit is not None:
+            desk.close()
+            fit.join(ENDED)
+
+    def _start(self) -> None:
+        if self._probe is not None:
+            replace_file(self._probe, self._token.encode())
+        if self._address is not None and self._store is None:
+            self._warn_apart()
+        self._desk = Desk(self._say)
+        given = (self._desk, self._evaluate, self._share, self._probe, self._token, self._store)
+        self._fit = threading.Thread(target=fit, args=given, name="ray-tune", daemon=True)
+        self._fit.start()
+
+    def _warn_apart(self) -> None:
+        sees = on_each(nodes_of(), partial(shares, self._probe, self._token), num_cpus=0)
+        apart = [node for node, seen in sees.items() if not seen]
+        if apart:
+            self._say(
+                f"{len(apart)} of {len(sees)} nodes do not see the run's folder ({', '.join(apart[:3])}): a trial that "
+                "loses its machine begins again; --storage URI keeps checkpoints where all machines find them"
+            )
+
+    def _disconnect(self) -> None:
+        if self._probe is not None:
+            self._probe.unlink(missing_ok=True)
+        if not self._joined:
+            ray.shutdown()
