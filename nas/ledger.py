@@ -7,7 +7,7 @@ from typing import Any
 from nas.errors import RunFolderError
 from nas.events import Event
 from nas.records import CurvePoint, Status, Trial, Value
-from nas.sampling import Told
+from nas.sampling import Told, told_of
 from search_space.space import Point
 
 
@@ -41,6 +41,8 @@ class Ledger:
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
     latencies: dict[str, float] = field(default_factory=dict)  # measured seconds of inference by digest
+    warm: list[Told] = field(default_factory=list)  # of earlier searches: known to samplers, no trials of this one
+    warmed: bool = False
     gates: list[Event] = field(default_factory=list)  # of a super-network's training
     openings: list[Event] = field(default_factory=list)  # of the test split
     lost: float = 0.0  # training FLOPs that interruptions cost, as far as was reported
@@ -84,6 +86,8 @@ class Ledger:
                 self.confirmed[event["digest"], event["seed"]] = event
             case "curve":  # the baseline on a share of the budget
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
+            case "warm":
+                self.warm, self.warmed = told_of(event), True
             case "gates":
                 self.gates.append(event)
             case "open":
@@ -150,12 +154,12 @@ class Ledger:
         return len(self.open) + sum(trial.status.trained for trial in self.trials.values())
 
     def history(self) -> list[Told]:
-        """What the sampler is to know, in the order of asking.
+        """What the sampler is to know, in the order of asking, behind what earlier searches found.
 
         A duplicate is told as PRUNED: told its twin's values it would draw the sampler to the same place for
         ever, not told at all it would be proposed again.
         """
-        told = []
+        told = list(self.warm)
         for ask in self.asks:
             if ask.twin is not None:
                 told.append(Told(ask.point, Status.PRUNED, None, ask.source, ask.digest))

@@ -26,6 +26,7 @@ from nas.run_folder import RunFolder
 from nas.study import ASKS_PER_TRIAL, Study
 from nas.tracking import Tracker
 from nas.views import Views, topology_of
+from nas.warm import take
 from search_space.space import RESIDUAL
 from trainers.errors import TrainerError
 
@@ -154,6 +155,7 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
             board.say(said)
         study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
         try:
+            take(study, data.fingerprint, board.say)
             train_gates(study, board.say)
             study.run()
             confirm(study, board.say)

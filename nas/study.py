@@ -78,7 +78,7 @@ class Study:
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
         self.identified: dict[Point, str | None] = {}
-        self.proposers = proposers_of(experiment, folder.path)
+        self.proposers = proposers_of(experiment, folder.path, self._rank)
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.later: Later | None = None  # while a proposer is waited for
