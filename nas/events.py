@@ -8,8 +8,8 @@ error, because a silent gap would change what the search proposes next.
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -121,22 +121,40 @@ class EventLog:
         except BaseException:
             self._file.close()
             raise
+        self._dirty = False
         self.events: list[Event] = [event for _, event in parsed]
 
-    def append(self, event: str, **fields: Any) -> Event:
-        """Write one event through to the disk and return it as a reader would see it."""
+    def append(self, event: str, *, durable: bool = True, **fields: Any) -> Event:
+        """Write one event through to the disk and return it as a reader would see it.
+
+        Without ``durable`` it survives the death of this process, and from the next :meth:`sync` on a power cut.
+        """
         record = {"seq": len(self.events), "event": event, **fields}
         line = json.dumps(record, allow_nan=False, default=_plain) + "\n"
-        try:
+        with self._named():
             self._file.write(line.encode())
             self._file.flush()
-            os.fsync(self._file.fileno())
+        self._dirty = True
+        if durable:
+            self.sync()
+        self.events.append(json.loads(line))
+        return self.events[-1]
+
+    def sync(self) -> None:
+        """Bring to the disk what was appended, if it is not there yet."""
+        if self._dirty:
+            with self._named():
+                os.fsync(self._file.fileno())
+            self._dirty = False
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise RunFolderError(
                 f"{self.path}: cannot be written: {error.strerror}; free space and continue with --resume"
             ) from error
-        self.events.append(json.loads(line))
-        return self.events[-1]
 
     def close(self) -> None:
         # What a full disk left in the buffer was reported when it was written.

@@ -1,16 +1,16 @@
 """Early stopping with several objectives: whole fronts are ranked per rung, at equal training FLOPs."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nas.front import nondominated_sort
+from nas.layers import Layers
 
 if TYPE_CHECKING:
     from nas.experiment import Halving
     from nas.ledger import Ledger
 
-Rung = Mapping[int, Sequence[float]]  # by trial: its objectives there, to be minimised
+Rung = Mapping[int, Sequence[float]] | Layers  # by trial: its objectives there, to be minimised
+BASELINE = "baseline"  # the source of the asks for known designs
 TOLERANCE = 0.1  # of a rung's FLOPs: a trial whose steps come no closer to it is not compared there
 
 
@@ -44,9 +44,9 @@ def rung_steps(halving: "Halving | None", steps: int) -> tuple[int, ...]:
 def whole(ledger: "Ledger", halving: "Halving | None") -> frozenset[int]:
     """The trials that are trained in full whatever they do at rungs: baselines, and the first ``audit`` others."""
     jobs = [(ask.number, ask.source) for ask in ledger.asks if ask.verdict == "job" and ask.number is not None]
-    others = [number for number, source in jobs if source != "baseline"]
+    others = [number for number, source in jobs if source != BASELINE]
     audited = others if halving is None else others[: halving.audit]
-    return frozenset(number for number, source in jobs if source == "baseline").union(audited)
+    return frozenset(number for number, source in jobs if source == BASELINE).union(audited)
 
 
 def goes_on(number: int, rung: Rung, keep: float) -> bool:
@@ -55,8 +55,7 @@ def goes_on(number: int, rung: Rung, keep: float) -> bool:
     It does when nothing at the rung dominates it, or when it is among the best ``keep`` of the rung by front,
     then by the first objective (stopping form of MO-ASHA, arXiv 2106.12639). The first to arrive always does.
     """
-    rank = _ranks(rung)
-    return rank[number] == 0 or number in _best(rung, rank, keep)
+    return _layers(rung).goes_on(number, keep)
 
 
 def promoted(rung: Rung, waiting: Collection[int], keep: float) -> int | None:
@@ -64,14 +63,8 @@ def promoted(rung: Rung, waiting: Collection[int], keep: float) -> int | None:
 
     A front does not go on as a whole here: with two objectives it can be everybody.
     """
-    return next((number for number in _best(rung, _ranks(rung), keep) if number in waiting), None)
+    return next((number for number in _layers(rung).best(keep) if number in waiting), None)
 
 
-def _ranks(rung: Rung) -> dict[int, int]:
-    numbers = sorted(rung)
-    return dict(zip(numbers, nondominated_sort([tuple(rung[number]) for number in numbers]), strict=True))
-
-
-def _best(rung: Rung, rank: Mapping[int, int], keep: float) -> list[int]:
-    order = sorted(rung, key=lambda number: (rank[number], rung[number][0], number))
-    return order[: math.ceil(keep * len(order))]
+def _layers(rung: Rung) -> Layers:
+    return rung if isinstance(rung, Layers) else Layers(rung)

@@ -1,7 +1,7 @@
 """The state of a search as a fold over its event log: the same code for a live run and for a resumed one."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nas.errors import RunFolderError
@@ -33,6 +33,10 @@ class Ledger:
     open: dict[int, Event] = field(default_factory=dict)  # asked, not finished: the ask's event
     curves: dict[int, dict[int, CurvePoint]] = field(default_factory=dict)
     digests: dict[str, int] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)  # what the sampler is to know: earlier searches, then each ask
+    told_of: dict[int, int] = field(default_factory=dict)  # where each trial is among them
+    pruned: set[int] = field(default_factory=set)  # the trials that are PRUNED at present
+    finished: int = 0  # trials that were trained and are over
     asked: dict[int, Event] = field(default_factory=dict)  # every trial's ask, finished or not
     spent: dict[int, float] = field(default_factory=dict)  # training FLOPs of earlier parts of a promoted trial
     promotions: dict[int, int] = field(default_factory=dict)  # how often a trial was promoted
@@ -87,24 +91,48 @@ class Ledger:
             case "curve":  # the baseline on a share of the budget
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
             case "warm":
-                self.warm, self.warmed = told_of(event), True
+                self._warm(event)
             case "gates":
                 self.gates.append(event)
             case "open":
                 self.openings.append(event)
+
+    def _warm(self, event: Event) -> None:
+        if self.asks:
+            raise ValueError("history of earlier searches comes before the first ask")
+        self.warm, self.warmed = told_of(event), True
+        self.told = list(self.warm)
 
     def _ask(self, event: Event) -> None:
         point = Point.from_dict(event["point"])
         number = event["number"]
         ask = Ask(event["ask"], point, event["source"], event["verdict"], event["digest"], number, event.get("twin"))
         self.asks.append(ask)
+        # A duplicate is told as PRUNED: told its twin's values it would draw the sampler to the same place for ever,
+        # not told at all it would be proposed again.
+        status = None if ask.twin is None else Status.PRUNED
+        self.told.append(Told(ask.point, status, None, ask.source, ask.digest))
         if ask.verdict == "duplicate" or number is None:
             return
         self.digests[ask.digest] = number
+        self.told_of[number] = len(self.told) - 1
         if ask.verdict == "rejected":
-            self.trials[number] = _trial(event, event, Status.REJECTED, ())
+            self._over(_trial(event, event, Status.REJECTED, ()))
         else:
             self.open[number] = self.asked[number] = event
+
+    def _over(self, trial: Trial) -> None:
+        """Take in a finished trial."""
+        self.trials[trial.number] = trial
+        self.finished += trial.status.trained
+        if trial.status is Status.PRUNED:
+            self.pruned.add(trial.number)
+        values = tuple(trial.objectives.values()) if trial.objectives else None
+        self._tell(trial.number, trial.status, values)
+
+    def _tell(self, number: int, status: Status | None, values: tuple[float, ...] | None) -> None:
+        at = self.told_of[number]
+        self.told[at] = replace(self.told[at], status=status, values=values)
 
     def _report(self, number: int, point: CurvePoint, kept: bool) -> None:
         """A point of the curve; ``kept``: the trial went on from a checkpoint behind it and need not do it again."""
@@ -132,6 +160,9 @@ class Ledger:
         if waited.status is not Status.PRUNED:
             raise ValueError(f"trial {number} is {waited.status} and cannot go on")
         del self.trials[number]
+        self.pruned.remove(number)
+        self.finished -= 1
+        self._tell(number, None, None)
         self.open[number] = self.asked[number]
         self.spent[number] = waited.spent_flops
         self.dropped.pop(number, None)
@@ -146,29 +177,16 @@ class Ledger:
         self._latency(event)
         asked = self.open.pop(number)
         curve = tuple(point for _, point in sorted(self.curves.pop(number, {}).items()))
-        self.trials[number] = _trial(asked, event, Status(event["status"]), curve)
+        self._over(_trial(asked, event, Status(event["status"]), curve))
 
     @property
     def trained(self) -> int:
         """Trials that count against the total: finished and trained, or under way."""
-        return len(self.open) + sum(trial.status.trained for trial in self.trials.values())
+        return len(self.open) + self.finished
 
-    def history(self) -> list[Told]:
-        """What the sampler is to know, in the order of asking, behind what earlier searches found.
-
-        A duplicate is told as PRUNED: told its twin's values it would draw the sampler to the same place for
-        ever, not told at all it would be proposed again.
-        """
-        told = list(self.warm)
-        for ask in self.asks:
-            if ask.twin is not None:
-                told.append(Told(ask.point, Status.PRUNED, None, ask.source, ask.digest))
-                continue
-            trial = self.trials.get(ask.number if ask.number is not None else -1)
-            values = tuple(trial.objectives.values()) if trial is not None and trial.objectives else None
-            status = None if trial is None else trial.status
-            told.append(Told(ask.point, status, values, ask.source, ask.digest))
-        return told
+    def history(self) -> Sequence[Told]:
+        """What the sampler is to know, in the order of asking, behind what earlier searches found."""
+        return self.told
 
     def ordered(self) -> tuple[Trial, ...]:
         """The finished trials by number."""

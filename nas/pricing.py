@@ -80,14 +80,40 @@ def priced(experiment: Experiment, topology: Topology) -> Priced:
     return Priced(topology, plan, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What may be done with a point: its topology if legal, its plan if it can be trained, and what speaks against it.
+
+    A plan with a ``reason`` is over a limit.
+    """
+
+    topology: Topology | None = None
+    plan: Priced | None = None
+    reason: str | None = None
+
+
+def judge(experiment: Experiment, point: Point) -> Judged:
+    """Look at a point of the space."""
+    try:
+        topology = experiment.space.topology(point)
+    except TopologyError as error:
+        return Judged(reason=str(error))
+    return judge_topology(experiment, topology)
+
+
+def judge_topology(experiment: Experiment, topology: Topology) -> Judged:
+    """Look at a topology, of the space or not."""
+    try:
+        plan = priced(experiment, topology)
+    except (TopologyError, TrainerError) as error:  # the blocks lack its inputs; the budget is below one step
+        return Judged(topology, reason=str(error))
+    return Judged(topology, plan, broken_limit(experiment, plan.cost, plan.peak_bytes))
+
+
 def judged(experiment: Experiment, point: Point) -> tuple[Priced | None, str | None]:
     """The plan of a point of the space if it may be trained, else why it may not: illegal, too dear or over a limit."""
-    try:
-        plan = priced(experiment, experiment.space.topology(point))
-    except (TopologyError, TrainerError) as error:
-        return None, str(error)
-    reason = broken_limit(experiment, plan.cost, plan.peak_bytes)
-    return (plan, None) if reason is None else (None, reason)
+    found = judge(experiment, point)
+    return (found.plan, None) if found.reason is None else (None, found.reason)
 
 
 def counted(cost: Cost, peak: float | None = None) -> dict[str, float]:

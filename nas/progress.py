@@ -39,6 +39,7 @@ class ProgressBoard:
         self._bars = Progress(*columns, TimeRemainingColumn(compact=True), TextColumn("{task.fields[note]}"))
         self._trials = self._bars.add_task("trials", total=experiment.trials, completed=self._done(), note="")
         self._current = self._bars.add_task("training", total=None, note="starting")
+        self._front = pareto(ledger.ordered(), experiment.objectives)
         live = console.is_terminal
         self._live = Live(get_renderable=self._board, console=console, refresh_per_second=4) if live else None
 
@@ -54,7 +55,7 @@ class ProgressBoard:
             self._live.stop()
 
     def _done(self) -> int:
-        return sum(trial.status.trained for trial in self.ledger.trials.values())
+        return self.ledger.finished
 
     def asked(self, ask: Ask, reason: str | None) -> None:
         self._bars.update(self._trials, completed=self._done())
@@ -68,6 +69,7 @@ class ProgressBoard:
             self._live.refresh()
 
     def finished(self, trial: Trial) -> None:
+        self._front = pareto((*self._front, trial), self.experiment.objectives)
         self._bars.update(self._trials, completed=self._done())
         self.console.print(self._line(trial), soft_wrap=True)
 
@@ -83,8 +85,7 @@ class ProgressBoard:
         return line
 
     def _board(self) -> Group:
-        front = pareto(self.ledger.ordered(), self.experiment.objectives)
-        return Group(FrontTable(self.experiment, front[:SHOWN], title="front so far"), self._bars)
+        return Group(FrontTable(self.experiment, self._front[:SHOWN], title="front so far"), self._bars)
 
 
 @dataclass(frozen=True, slots=True)

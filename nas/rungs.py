@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
-from nas.halving import goes_on, promoted, rungs_at, whole
+from nas.halving import BASELINE, promoted, rungs_at, whole
+from nas.layers import Layers
 from nas.ledger import Ledger
-from nas.records import Status
 
 if TYPE_CHECKING:
     from nas.experiment import Halving
@@ -22,7 +23,7 @@ class Rungs:
         self.halving = halving
         self.ledger = ledger
         self.steps_of = steps_of
-        self.vectors: dict[int, dict[int, tuple[float, ...]]] = defaultdict(dict)  # rung -> trial -> to be minimised
+        self.vectors: dict[int, Layers] = defaultdict(Layers)  # by rung
 
     @property
     def promotes(self) -> bool:
@@ -30,10 +31,9 @@ class Rungs:
         return self.halving is not None and self.halving.form == "promotion"
 
     @property
-    def waiting(self) -> frozenset[int]:
+    def waiting(self) -> AbstractSet[int]:
         """The trials that wait at a rung: PRUNED, unless they are promoted later."""
-        trials = self.ledger.trials.values() if self.promotes else ()
-        return frozenset(trial.number for trial in trials if trial.status is Status.PRUNED)
+        return self.ledger.pruned if self.promotes else frozenset()
 
     def steps(self, number: int) -> Mapping[int, int]:
         """The step at which a trial comes to each of its rungs."""
@@ -43,22 +43,29 @@ class Rungs:
         """Note a trial's objectives where ``step`` is at a rung."""
         for rung, at in self.steps(number).items():
             if at == step:
-                self.vectors[rung][number] = vector()
+                self.vectors[rung].add(number, vector())
 
     def ask_at(self, number: int) -> tuple[int, ...]:
         """The steps at which a trial may be told to stop."""
-        if self.halving is None or number in whole(self.ledger, self.halving):
+        if self.halving is None or self._whole(number):
             return ()
         if self.promotes:
             rung, step = self.next(number)
             return () if rung is None else (step,)
         return tuple(sorted(set(self.steps(number).values())))
 
+    def _whole(self, number: int) -> bool:
+        """Whether a trial is trained in full whatever it does."""
+        assert self.halving is not None, "only a search with halving stops trials"
+        if not self.halving.audit:  # then it takes no look at all the others
+            return bool(self.ledger.asked[number]["source"] == BASELINE)
+        return number in whole(self.ledger, self.halving)
+
     def goes_on(self, number: int, step: int) -> bool:
         """Whether a trial that is at a rung goes on; where trials wait, none does."""
         assert self.halving is not None, "only a search with halving asks"
         rung = max(rung for rung, at in self.steps(number).items() if at == step)
-        return not self.promotes and goes_on(number, self.vectors[rung], self.halving.keep)
+        return not self.promotes and self.vectors[rung].goes_on(number, self.halving.keep)
 
     def next(self, number: int) -> tuple[int | None, int]:
         """The rung that a trial waits at, or has to wait at next, and its step; None and all steps behind the last."""

@@ -1,7 +1,9 @@
 """One search from experiment to report: what ``wireloom search`` does, as a function."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -30,6 +32,7 @@ from nas.warm import take
 from search_space.space import RESIDUAL
 from trainers.errors import TrainerError
 
+TABLES_REST = 100  # a table of many trials is written anew after this many times what it takes
 SAMPLED = 64  # random points tried, beside the corners, before a limit is called impossible
 
 
@@ -98,6 +101,7 @@ class _Tracking:
         self.tracker = tracker
         self.views = views
         self.study = study
+        self._next = 0.0  # when tables are due
 
     def asked(self, ask: Ask, reason: str | None) -> None:
         interrupts.check()
@@ -107,8 +111,11 @@ class _Tracking:
 
     def finished(self, trial: Trial) -> None:
         interrupts.check()
-        with self.study.timed("views"):
-            self.views.write_tables()
+        if time.monotonic() >= self._next:
+            started = time.monotonic()
+            with self.study.timed("views"):
+                self.views.write_tables()
+            self._next = time.monotonic() + TABLES_REST * (time.monotonic() - started)
         with self.study.timed("tracking"):
             if not self.tracker.knows(trial):
                 self.tracker.trial(trial, _picture(trial))
@@ -160,6 +167,8 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
             study.run()
             confirm(study, board.say)
         except BaseException:
+            with suppress(OSError):  # why the search stopped matters more
+                views.write_tables()
             tracker.interrupted()
             raise
         finally:

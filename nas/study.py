@@ -7,10 +7,11 @@ one that was never interrupted.
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from graphs import Topology
 from nas.baselines import baselines
@@ -19,9 +20,10 @@ from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import pareto, signed
 from nas.jobs import Job, Outcome, Report
-from nas.ledger import Ask, Ledger
+from nas.ledger import Ledger
 from nas.objectives import values
-from nas.pricing import Priced, backbone_options, counted, judged, priced
+from nas.observer import Observer as Observer
+from nas.pricing import Judged, Priced, backbone_options, counted, judge, judge_topology, priced
 from nas.proposal import Later, Proposal
 from nas.proposers import proposers_of
 from nas.records import STATUS, CurvePoint, Status, Trial
@@ -36,22 +38,7 @@ from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
-
-
-class Observer(Protocol):
-    """Is told what happens, after it is in the log; a progress display, a tracker."""
-
-    def asked(self, ask: Ask, reason: str | None) -> None:
-        """A point was proposed; ``reason`` says why it is not trained."""
-        ...
-
-    def reported(self, report: Report, steps: int) -> None:
-        """A running trial measured itself."""
-        ...
-
-    def finished(self, trial: Trial) -> None:
-        """A trial ended, rejected ones included."""
-        ...
+LOOKED_AT = 256  # points
 
 
 class Study:
@@ -77,12 +64,16 @@ class Study:
         self.designs = baselines(experiment)
         self.baselines = tuple(design.point for design in self.designs if design.runs)
         self.priced: dict[int, Priced] = {}
+        self.steps: dict[int, int] = {}  # of every trial's budget
         self.identified: dict[Point, str | None] = {}
+        self.judged: dict[Point, Judged] = {}  # the last points that a sampler looked at
+        self.front: tuple[Trial, ...] = ()  # so far
+        self._unsaid: list[Callable[[], None]] = []  # to observers, of what is not on the disk yet
         self.proposers = proposers_of(experiment, folder.path, self._rank)
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.later: Later | None = None  # while a proposer is waited for
-        self.rungs = Rungs(experiment.search.halving, self.ledger, lambda number: self._plan(number).steps)
+        self.rungs = Rungs(experiment.search.halving, self.ledger, self._steps)
         self.times: dict[str, float] = defaultdict(float)
 
     def run(self) -> None:
@@ -96,8 +87,11 @@ class Study:
         running = 0
         while True:
             while running < self.executor.slots and (job := self._next_job()) is not None:
+                self._commit()  # what ended and what takes its place go to the disk together
                 self.executor.submit(job)
                 running += 1
+            if self._unsaid:
+                self._commit()
             if not running and self.later is None:
                 break
             if not running:
@@ -112,6 +106,7 @@ class Study:
         if not ended:
             for number in sorted(self.rungs.waiting):
                 self._tell(self.ledger.trials[number])
+            self._commit()
 
     @property
     def exhausted(self) -> bool:
@@ -139,7 +134,14 @@ class Study:
 
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
-            self.ledger.apply(self.folder.log.append(event, **fields))
+            self.ledger.apply(self.folder.log.append(event, durable=False, **fields))
+
+    def _commit(self) -> None:
+        """Bring the log to the disk; only then observers, and workers behind this, learn of what is in it."""
+        with self.timed("log"):
+            self.folder.log.sync()
+        while self._unsaid:
+            self._unsaid.pop(0)()
 
     def _next_job(self) -> Job | None:
         """A job to be run again, of a promoted trial, or of the next point; None where there is none for now."""
@@ -185,23 +187,39 @@ class Study:
     def _identify(self, point: Point) -> str | None:
         """The digest of a point that may be trained, None for another; worked out once."""
         if point not in self.identified:
-            plan, _ = judged(self.experiment, point)
-            self.identified[point] = None if plan is None else plan.topology.digest
+            found = self._judge(point)
+            allowed = found.topology is not None and found.reason is None
+            self.identified[point] = found.topology.digest if allowed and found.topology is not None else None
         return self.identified[point]
+
+    def _judge(self, point: Point) -> Judged:
+        """What may be done with a point; kept for a while, as a sampler looks first and then proposes it."""
+        if point not in self.judged:
+            while len(self.judged) >= LOOKED_AT:
+                self.judged.pop(next(iter(self.judged)))
+            self.judged[point] = judge(self.experiment, point)
+        return self.judged[point]
+
+    def _found(self, proposal: Proposal) -> Judged:
+        """What may be done with a proposal, of the space or not."""
+        if proposal.problem is not None:
+            return Judged(reason=proposal.problem)
+        if proposal.topology is not None:
+            return judge_topology(self.experiment, proposal.topology)
+        return self._judge(proposal.point)
 
     def _ask(self, proposal: Proposal) -> int | None:
         """Log a proposal and its verdict; the trial's number if it is to be trained."""
         index = len(self.ledger.asks)
         with self.timed("planning"):
-            fields, reason, plan = verdict(self.experiment, self.ledger, proposal)
+            fields, reason, plan = verdict(self.experiment, self.ledger, self._found(proposal))
         point = proposal.point.to_dict()
         fields |= dict(proposal.extra)
         self._log("ask", ask=index, source=proposal.source, point=point, seed=self.experiment.seed, **fields)
         ask = self.ledger.asks[-1]
         if plan is not None and ask.number is not None:
             self.priced[ask.number] = plan
-        for observer in self.observers:
-            observer.asked(ask, reason)
+        self._unsaid += [partial(observer.asked, ask, reason) for observer in self.observers]
         if ask.verdict == "rejected" and ask.number is not None:
             self._finished(self.ledger.trials[ask.number])
         return ask.number if ask.verdict == "job" else None
@@ -209,13 +227,20 @@ class Study:
     def log(self, event: str, **fields: Any) -> None:
         """Log what happened beside the trials: a confirmation, a super-network, warm history."""
         self._log(event, **fields)
+        self._commit()
 
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
-        if number not in self.priced:
+        if number not in self.priced:  # of a trial asked for by an earlier driver, or over
             topology = Topology.from_dict(dict(self.ledger.asked[number]["topology"]))
             self.priced[number] = priced(self.experiment, topology)
         return self.priced[number]
+
+    def _steps(self, number: int) -> int:
+        """The steps of a trial's budget."""
+        if number not in self.steps:
+            self.steps[number] = self._plan(number).steps
+        return self.steps[number]
 
     def _job(self, number: int) -> Job:
         """The job of an asked trial: measured along the way, asked about at rungs, its weights kept."""
@@ -276,6 +301,7 @@ class Study:
         for observer in self.observers:
             observer.reported(report, plan.steps)
         if report.asks:
+            self._commit()
             self.executor.answer(report.number, self.rungs.goes_on(report.number, report.step))
 
     def _enter_rung(self, number: int, point: CurvePoint, curve: Iterable[CurvePoint]) -> None:
@@ -325,6 +351,8 @@ class Study:
         if outcome.traceback is not None:
             trace = self.folder.path / "failures" / f"trial-{number:04d}.txt"
             replace_file(trace, outcome.traceback.encode())
+        self._steps(number)
+        self.priced.pop(number, None)  # plans are large
         self._log(
             "result",
             number=number,
@@ -341,31 +369,25 @@ class Study:
         self._finished(self.ledger.trials[number])
 
     def _finished(self, trial: Trial) -> None:
-        self._keep_front_weights()
+        before, self.front = self.front, pareto((*self.front, trial), self.experiment.objectives)
+        for one in (*before, trial):  # what is dominated is never handed to anybody
+            if one not in self.front:
+                self.folder.weight_file(one.number).unlink(missing_ok=True)
         if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
             self.folder.checkpoint_file(trial.number).unlink(missing_ok=True)
         if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
             self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:
-        for observer in self.observers:
-            observer.finished(trial)
+        self._unsaid += [partial(observer.finished, trial) for observer in self.observers]
 
     def _tidy(self) -> None:
         """Drop what a driver that died left behind: files of trials that are over, and halves of files."""
-        self._keep_front_weights()
-        going_on = {self.folder.checkpoint_file(number) for number in {*self.ledger.open, *self.rungs.waiting}}
-        for path in (self.folder.path / "checkpoints").glob("*"):
-            if path not in going_on:
-                path.unlink()
-        for path in self.folder.weights.glob(".*"):
-            path.unlink()
-
-    def _keep_front_weights(self) -> None:
-        """Weights are kept for the front only: what is dominated is never handed to anybody."""
-        front = pareto(self.ledger.ordered(), self.experiment.objectives)
-        keep = {self.folder.weight_file(trial.number) for trial in front}
-        keep |= {self.folder.weight_file(number) for number in self.ledger.open}
-        for path in self.folder.weights.glob("trial-*.safetensors"):
-            if path not in keep:
-                path.unlink()
+        self.front = pareto(self.ledger.ordered(), self.experiment.objectives)
+        kept = {self.folder.weight_file(number) for number in (*(one.number for one in self.front), *self.ledger.open)}
+        kept |= {self.folder.checkpoint_file(number) for number in (*self.ledger.open, *self.rungs.waiting)}
+        for name in ("weights", "checkpoints"):
+            for pattern in ("trial-*.safetensors", ".trial-*"):
+                for path in (self.folder.path / name).glob(pattern):
+                    if path not in kept:
+                        path.unlink(missing_ok=True)

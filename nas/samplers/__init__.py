@@ -79,10 +79,11 @@ class Own:
         self.choose = choose
         self.seed = seed
         self.random_share = random_share
+        self.known = Known()
 
     def propose(self, ask: int, history: Sequence[Told]) -> tuple[Point, str] | None:
         """See :class:`Sampler`."""
         rng = random.Random(f"{self.seed}/{ask}/{self.name}")
         if rng.random() < self.random_share:
             return self.space.random(rng), "random"
-        return self.choose(rng, Known(history))
+        return self.choose(rng, self.known.update(history))

@@ -32,9 +32,10 @@ class Evolution:
 
     def __call__(self, rng: random.Random, known: Known) -> tuple[Point, str]:
         """The next point."""
-        if len(known.complete) < self.population:
+        complete = known.complete
+        if len(complete) < self.population:
             return self.warm(rng, known)
-        alive = known.complete[-self.population :]
+        alive = complete[-self.population :]
         places = ranks(alive, self.rank)
         drawn = rng.sample(range(len(alive)), min(self.tournament, len(alive)))
         drawn.sort(key=lambda one: places[one])  # stable: ties stay in the order of the draw

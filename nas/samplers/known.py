@@ -1,9 +1,8 @@
 """What our own samplers know of the past."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 from nas.front import nondominated_sort
 from nas.records import Status
@@ -14,26 +13,32 @@ Rank = Callable[[Sequence[float]], tuple[float, ...]]  # objectives to a vector 
 Identify = Callable[[Point], str | None]  # the digest of a point that may be trained
 
 
-@dataclass(frozen=True)
 class Known:
-    """The asks so far, in order."""
+    """The asks so far, in order. What never changes of them is worked out once, however many there are."""
 
-    history: Sequence[Told]
+    def __init__(self, history: Sequence[Told] = ()) -> None:
+        self.history: Sequence[Told] = ()
+        self._counts: Counter[str] = Counter()
+        self._digests: set[str] = set()
+        self.update(history)
+
+    def update(self, history: Sequence[Told]) -> "Known":
+        """Take in a history that goes on from the last one: more asks, and what became of those before."""
+        for told in history[self._counts.total() :]:
+            self._counts[told.source] += 1
+            self._digests.add(told.digest)
+        self.history = history
+        return self
 
     def count(self, source: str) -> int:
         """How many of them came from a source."""
-        return sum(told.source == source for told in self.history)
-
-    @cached_property
-    def digests(self) -> frozenset[str]:
-        """The topologies that were asked for, whatever became of them."""
-        return frozenset(told.digest for told in self.history)
+        return self._counts[source]
 
     def is_new(self, digest: str | None) -> bool:
         """Whether a digest is that of a topology which may be trained and was not asked for."""
-        return digest is not None and digest not in self.digests
+        return digest is not None and digest not in self._digests
 
-    @cached_property
+    @property
     def complete(self) -> tuple[Told, ...]:
         """Those trained on their full budget: the only ones that may be ranked, and with each other alone."""
         return tuple(

@@ -31,10 +31,11 @@ class Local:
 
     def __call__(self, rng: random.Random, known: Known) -> tuple[Point, str]:
         """The next point."""
-        if len(known.complete) < WARM_UP:
+        complete = known.complete
+        if len(complete) < WARM_UP:
             return self.warm(rng, known)
-        places = ranks(known.complete, self.rank)
-        front = [told for told, place in zip(known.complete, places, strict=True) if place == 0]
+        places = ranks(complete, self.rank)
+        front = [told for told, place in zip(complete, places, strict=True) if place == 0]
         rng.shuffle(front)
         found = new_neighbour(self.space, front, known, self.identify, rng)
         return self.warm(rng, known) if found is None else (found, SOURCE)

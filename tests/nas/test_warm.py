@@ -88,17 +88,13 @@ def test_samplers_use_it(again, search, before):
     assert next(ask.source for ask in study.ledger.asks if ask.source != "baseline") == "local"
     old = {trial.digest for trial in Ledger.replay(read(before / "events.jsonl")).ordered()}
     assert not {ask.digest for ask in study.ledger.asks if ask.source == "local"} & old
-    cold, _ = search(
-        make(space=SPACE, trials=6, seed=2, confirm=None, search={"sampler": "local", "random_share": 0.0}), "cold"
-    )
+    cold, _ = search(again(sampler="local", random_share=0.0, warm_start=[]), "cold")
     assert "local" not in {ask.source for ask in cold.ledger.asks}
 
 
 def test_tpe_is_told_it(again, search):
     study, _ = search(again(sampler="tpe", random_share=0.0))
-    cold, _ = search(
-        make(space=SPACE, trials=6, seed=2, confirm=None, search={"sampler": "tpe", "random_share": 0.0}), "cold"
-    )
+    cold, _ = search(again(sampler="tpe", random_share=0.0, warm_start=[]), "cold")
     assert [ask.digest for ask in study.ledger.asks] != [ask.digest for ask in cold.ledger.asks]
 
 
