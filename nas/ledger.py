@@ -47,6 +47,7 @@ class Ledger:
     latencies: dict[str, float] = field(default_factory=dict)  # measured seconds of inference by digest
     warm: list[Told] = field(default_factory=list)  # of earlier searches: known to samplers, no trials of this one
     warmed: bool = False
+    replicas: list[Event] = field(default_factory=list)  # of the residual network, for the seed noise
     gates: list[Event] = field(default_factory=list)  # of a super-network's training
     openings: list[Event] = field(default_factory=list)  # of the test split
     lost: float = 0.0  # training FLOPs that interruptions cost, as far as was reported
@@ -92,6 +93,8 @@ class Ledger:
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
             case "warm":
                 self._warm(event)
+            case "replica":
+                self.replicas.append(event)
             case "gates":
                 self.gates.append(event)
             case "open":

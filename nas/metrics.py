@@ -1,5 +1,6 @@
 """What can be an axis of the front or a limit, as an experiment file says it."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -46,6 +47,7 @@ TAKES: Mapping[Metric, tuple[str, ...]] = {
     "auc_log_compute": ("low_gflops", "high_gflops"),
     "compute_to_target": ("target",),
 }
+NOISY = ("accuracy", "loss")  # whose seed noise is measured
 MNAS_WEIGHT = -0.07  # "5 % relative accuracy per doubling", arXiv 1807.11626
 RATIO: Metric = "accuracy_per_gflop"
 RATIO_FLOOR = 0.5
@@ -54,7 +56,8 @@ RATIO_FLOOR = 0.5
 class Objective(Strict):
     """One axis of the Pareto front.
 
-    ``epsilon`` is what two values must differ by to count as different: they are compared as multiples of it.
+    ``epsilon`` is what two values must differ by to count as different: they are compared as multiples of it; ``auto``
+    is the standard deviation of the difference of two trainings of the residual network.
     ``floor``, of accuracy_per_gflop alone: an accuracy below which the objective counts as 0, so that a model which
     has learned nothing cannot win by being cheap. ``target``: of mnas the ``cost`` aimed at, which is missed at the
     price of ``weight``; of compute_to_target an accuracy. ``low_gflops`` and ``high_gflops`` are training compute,
@@ -63,7 +66,7 @@ class Objective(Strict):
 
     metric: Metric = Field(examples=["accuracy"])
     goal: Goal = Field(examples=["maximize"])
-    epsilon: float | None = Field(default=None, gt=0)
+    epsilon: float | Literal["auto"] | None = None
     floor: float | None = Field(default=None, gt=0, lt=1, validate_default=True)
     target: float | None = Field(default=None, gt=0, validate_default=True)
     weight: float | None = Field(default=None, lt=0, validate_default=True)
@@ -78,6 +81,20 @@ class Objective(Strict):
         if metric is not None and goal != GOALS[metric]:
             raise wrong(f"{goal!r} is the wrong way for {metric}; write {GOALS[metric]}")
         return goal
+
+    @field_validator("epsilon", mode="plain")
+    @classmethod
+    def _tolerance(cls, epsilon: object, info: ValidationInfo) -> object:
+        if epsilon is None:
+            return epsilon
+        metric = info.data.get("metric")
+        if epsilon == "auto":
+            if metric is not None and metric not in NOISY:
+                raise wrong(f"auto is of {' and '.join(NOISY)}, which replicas are measured by; write a number")
+            return epsilon
+        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
+            raise wrong(f"{epsilon!r} is no tolerance; write a number above 0, or auto")
+        return float(epsilon)
 
     @field_validator("floor", "target", "weight", "cost", "low_gflops", "high_gflops")
     @classmethod

@@ -20,6 +20,7 @@ from nas.experiment import Experiment
 from nas.gates import train_gates
 from nas.ledger import Ask
 from nas.lock import environment
+from nas.noise import train_replicas, with_noise
 from nas.open_door import DoorKeeper
 from nas.pricing import Priced, counted, priced
 from nas.progress import ProgressBoard
@@ -160,10 +161,12 @@ def run_search(experiment: Experiment, folder: RunFolder, console: Console) -> D
                 board.say(f"no baseline of {design.point.family}: {design.why}")
         for said in advice(experiment):
             board.say(said)
-        study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
         try:
             take(study, data.fingerprint, board.say)
+            train_replicas(study, board.say)
+            study.experiment = views.experiment = board.experiment = with_noise(experiment, study.ledger)
             train_gates(study, board.say)
+            study.observers = (board, _Tracking(tracker, views, study), *_door(study, board))
             study.run()
             confirm(study, board.say)
         except BaseException:

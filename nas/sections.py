@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from nas.coverage import Coverage
 from nas.dominated import Dominated
 from nas.edges import Importance
+from nas.equal_compute import EqualCompute
 from nas.findings import Findings
 from nas.page import cell, details, image, number, paragraphs, table
 from nas.plots import area_figure, confirmed_figure
@@ -49,6 +50,21 @@ def dominated(found: Dominated) -> str:
         f"logarithms: {box}."
     )
     return paragraphs([text]) + image(area_figure(found), "dominated area by trial")
+
+
+def at_equal_compute(found: EqualCompute) -> str:
+    """The front and the baselines at equal training compute."""
+    text = (
+        f"Validation {found.metric} of one seed, read off each learning curve between its measurements, in the "
+        "logarithm of training compute; a dash where a curve was not measured yet. The last column is where the first "
+        "curve ends."
+    )
+    header = ["trial", "network", "role", *(show("spent_flops", level) for level in found.levels)]
+    rows = [
+        [number(f"#{row.trial}"), cell(row.name), cell(row.role), *(number(show(found.metric, v)) for v in row.values)]
+        for row in found.rows
+    ]
+    return paragraphs([text]) + table(header, rows)
 
 
 def edges(found: Importance) -> str:
