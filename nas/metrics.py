@@ -92,8 +92,10 @@ class Objective(Strict):
             if metric is not None and metric not in NOISY:
                 raise wrong(f"auto is of {' and '.join(NOISY)}, which replicas are measured by; write a number")
             return epsilon
-        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
+        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
             raise wrong(f"{epsilon!r} is no tolerance; write a number above 0, or auto")
+        if epsilon <= 0:
+            raise wrong(f"{epsilon} is out of range; must be more than 0, or auto")
         return float(epsilon)
 
     @field_validator("floor", "target", "weight", "cost", "low_gflops", "high_gflops")

@@ -139,7 +139,7 @@ def test_auto_needs_a_residual_network_that_may_be_trained(make, search):
         ({"metric": "flops", "goal": "minimize", "epsilon": "auto"}, "auto is of accuracy and loss"),
         (
             {"metric": "accuracy", "goal": "maximize", "epsilon": 0},
-            "0 is no tolerance; write a number above 0, or auto",
+            "0 is out of range; must be more than 0, or auto",
         ),
         ({"metric": "accuracy", "goal": "maximize", "epsilon": "much"}, "'much' is no tolerance"),
     ],
