@@ -7,9 +7,11 @@ from typing import Any
 from nas.coverage import Coverage, coverage
 from nas.dominated import Dominated, dominated
 from nas.edges import Importance
+from nas.equal_compute import EqualCompute, equal_compute
 from nas.experiment import Experiment
 from nas.findings import Findings, findings
 from nas.ledger import Ledger
+from nas.noise import blurred
 from nas.reasons import Reason, reasons
 from nas.spending import spending
 
@@ -24,6 +26,8 @@ class Analysis:
     dominated: Dominated
     reasons: tuple[Reason, ...]
     importance: Importance | None = None
+    equal_compute: EqualCompute | None = None
+    blurred: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """For programs: plain data that JSON can hold."""
@@ -33,6 +37,8 @@ class Analysis:
             "training_flops": dict(self.spending) | {"total": sum(self.spending.values())},
             "dominated": self.dominated.to_dict(),
             "reasons": [one.to_dict() for one in self.reasons],
+            "equal_compute": None if self.equal_compute is None else self.equal_compute.to_dict(),
+            "seed_noise": list(self.blurred),
             "importance": None if self.importance is None else self.importance.to_dict(),
         }
 
@@ -49,4 +55,6 @@ def analysis(
         dominated(experiment, trials, classes),
         reasons(trials, ledger.asks),
         importance,
+        equal_compute(experiment, trials),
+        tuple(blurred(trials, experiment, ledger)),
     )

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
-from pydantic import ConfigDict, Field, ValidationInfo, field_serializer, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_serializer, field_validator, model_validator
 
+from nas.metrics import RATIO as RATIO
+from nas.metrics import RATIO_FLOOR as RATIO_FLOOR
+from nas.metrics import Limited as Limited
+from nas.metrics import Metric as Metric
+from nas.metrics import Objective as Objective
 from nas.objectives import AUC_LOW
 from nas.options import Gates, Latency, Open
 from nas.report_settings import Report
@@ -23,49 +28,6 @@ from search_space.schema import Strict, build, one_of, parse, wrong
 from search_space.space import Space
 from trainers import catalogue, functions, shapes
 from trainers.errors import TrainerError
-
-Goal = Literal["maximize", "minimize"]
-Metric = Literal[
-    "accuracy",
-    "loss",
-    "flops",
-    "parameters",
-    "traffic",
-    "memory",
-    "latency",
-    "seconds",
-    "accuracy_per_gflop",
-    "mnas",
-    "auc_log_compute",
-    "compute_to_target",
-]
-Limited = Literal["flops", "parameters", "traffic", "memory", "latency"]
-
-# Which way each metric is better. The other way round is a slip of the pen: the best model would be the worst.
-GOALS: Mapping[Metric, Goal] = {
-    "accuracy": "maximize",
-    "loss": "minimize",
-    "flops": "minimize",
-    "parameters": "minimize",
-    "traffic": "minimize",
-    "memory": "minimize",
-    "latency": "minimize",
-    "seconds": "minimize",
-    "accuracy_per_gflop": "maximize",
-    "mnas": "maximize",
-    "auc_log_compute": "maximize",
-    "compute_to_target": "minimize",
-}
-# What only some metrics are told beside their goal.
-TAKES: Mapping[Metric, tuple[str, ...]] = {
-    "accuracy_per_gflop": ("floor",),
-    "mnas": ("target", "weight", "cost"),
-    "auc_log_compute": ("low_gflops", "high_gflops"),
-    "compute_to_target": ("target",),
-}
-MNAS_WEIGHT = -0.07  # "5 % relative accuracy per doubling", arXiv 1807.11626
-RATIO: Metric = "accuracy_per_gflop"
-RATIO_FLOOR = 0.5
 
 # Beyond these a number is a slip of the pen, and arithmetic, memory or the operating system would give out later.
 MOST_TRIALS = 1_000_000
@@ -123,55 +85,6 @@ class Backbone(Strict):
         return self
 
 
-class Objective(Strict):
-    """One axis of the Pareto front.
-
-    ``epsilon`` is what two values must differ by to count as different: they are compared as multiples of it.
-    ``floor``, of accuracy_per_gflop alone: an accuracy below which the objective counts as 0, so that a model which
-    has learned nothing cannot win by being cheap. ``target``: of mnas the ``cost`` aimed at, which is missed at the
-    price of ``weight``; of compute_to_target an accuracy. ``low_gflops`` and ``high_gflops`` are training compute,
-    between which auc_log_compute averages.
-    """
-
-    metric: Metric = Field(examples=["accuracy"])
-    goal: Goal = Field(examples=["maximize"])
-    epsilon: float | None = Field(default=None, gt=0)
-    floor: float | None = Field(default=None, gt=0, lt=1, validate_default=True)
-    target: float | None = Field(default=None, gt=0, validate_default=True)
-    weight: float | None = Field(default=None, lt=0, validate_default=True)
-    cost: Limited | None = Field(default=None, validate_default=True)
-    low_gflops: float | None = Field(default=None, gt=0)
-    high_gflops: float | None = Field(default=None, gt=0)
-
-    @field_validator("goal")
-    @classmethod
-    def _goal(cls, goal: Goal, info: ValidationInfo) -> Goal:
-        metric: Metric | None = info.data.get("metric")
-        if metric is not None and goal != GOALS[metric]:
-            raise wrong(f"{goal!r} is the wrong way for {metric}; write {GOALS[metric]}")
-        return goal
-
-    @field_validator("floor", "target", "weight", "cost", "low_gflops", "high_gflops")
-    @classmethod
-    def _taken(cls, value: float | str | None, info: ValidationInfo) -> float | str | None:
-        name, metric = str(info.field_name), info.data.get("metric")
-        if metric is None:  # wrong itself, which is said first
-            return value
-        if name not in TAKES.get(metric, ()):
-            if value is not None:
-                takers = " and ".join(one for one, names in TAKES.items() if name in names)
-                take = "take" if " and " in takers else "takes"
-                raise wrong(f"{value} has no meaning here; only {takers} {take} a {name}")
-            return None
-        if name == "target" and value is None:
-            aim = "the cost aimed at, such as 'target: 2.0e6'" if metric == "mnas" else "an accuracy, such as 0.9"
-            raise wrong(f"missing; add {aim}")
-        if metric == "compute_to_target" and isinstance(value, float) and value > 1:
-            raise wrong(f"{value:g} is no accuracy; write a share of at most 1, such as 0.9")
-        defaults: Mapping[str, float | str] = {"floor": RATIO_FLOOR, "weight": MNAS_WEIGHT, "cost": "flops"}
-        return defaults.get(name) if value is None else value
-
-
 class Train(Strict):
     """How each trial is trained. ``budget_gflops`` are training GFLOPs, ``warmup`` is a fraction of the steps."""
 
@@ -203,7 +116,7 @@ class Search(Strict):
     ``population`` is that of nsga2 and evolution, ``tournament`` how many of it evolution draws a parent from. A trial
     whose worker dies is run again up to ``retries`` times. A trial under way writes a checkpoint every
     ``checkpoint_seconds`` seconds, from which it goes on after a crash. ``open`` lets other programs propose,
-    ``gates`` a super-network.
+    ``gates`` a super-network. ``warm_start`` are folders of earlier runs, whose best ``rerun`` are trained again here.
     """
 
     sampler: Literal["tpe", "random", "nsga2", "stratified", "exhaustive", "local", "evolution"] = "tpe"
@@ -212,6 +125,8 @@ class Search(Strict):
     halving: Halving | None = None
     baselines: bool = True
     random_share: float = Field(default=0.15, ge=0, le=1)
+    warm_start: Annotated[tuple[str, ...], pydantic.Strict(False)] = ()
+    rerun: int = Field(default=0, ge=0, le=MOST_TRIALS)
     gates: Gates | None = None
     open: Open | None = None
     retries: int = Field(default=3, ge=0, le=100)
@@ -331,6 +246,13 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _rerun_of_something(self) -> Self:
+        if self.search.rerun and not self.search.warm_start:
+            problem = "there is nothing to run again; add 'warm_start: [runs/earlier]', or leave it out"
+            raise wrong(problem, at=("search", "rerun"))
+        return self
+
+    @model_validator(mode="after")
     def _gates_fit_space(self) -> Self:
         depth = None if self.search.gates is None else self.search.gates.depth
         if depth is not None and depth not in (self.space.depth.every() or ()):
@@ -389,6 +311,10 @@ def _absolute(document: Document) -> dict[str, object]:
     storage = document.data.get("storage")
     if isinstance(storage, str) and storage:
         found["storage"] = located(storage, folder)
+    search = document.data.get("search")
+    earlier = search.get("warm_start") if isinstance(search, dict) else None
+    if isinstance(search, dict) and isinstance(earlier, list) and all(isinstance(path, str) for path in earlier):
+        found["search"] = search | {"warm_start": [_joined(folder, path) for path in earlier]}
     return found
 
 

@@ -37,8 +37,8 @@ def _exact(values: Mapping[str, float], objectives: Sequence[Objective]) -> tupl
 
 
 def _grid(value: float, objective: Objective) -> float:
-    epsilon: float | None = getattr(objective, "epsilon", None)  # not every axis has one
-    if epsilon is None or not math.isfinite(value):
+    epsilon: object = getattr(objective, "epsilon", None)  # not every axis has one
+    if not isinstance(epsilon, float) or not math.isfinite(value):
         return value
     return float(math.floor(value / epsilon + 0.5))
 

@@ -7,7 +7,7 @@ from typing import Any
 from nas.errors import RunFolderError
 from nas.events import Event
 from nas.records import CurvePoint, Status, Trial, Value
-from nas.sampling import Told
+from nas.sampling import Told, told_of
 from search_space.space import Point
 
 
@@ -33,8 +33,8 @@ class Ledger:
     open: dict[int, Event] = field(default_factory=dict)  # asked, not finished: the ask's event
     curves: dict[int, dict[int, CurvePoint]] = field(default_factory=dict)
     digests: dict[str, int] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)  # what the sampler is to know of each ask
-    asks_of: dict[int, int] = field(default_factory=dict)  # the ask of each trial
+    told: list[Told] = field(default_factory=list)  # what the sampler is to know: earlier searches, then each ask
+    told_of: dict[int, int] = field(default_factory=dict)  # where each trial is among them
     pruned: set[int] = field(default_factory=set)  # the trials that are PRUNED at present
     finished: int = 0  # trials that were trained and are over
     asked: dict[int, Event] = field(default_factory=dict)  # every trial's ask, finished or not
@@ -45,6 +45,9 @@ class Ledger:
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
     latencies: dict[str, float] = field(default_factory=dict)  # measured seconds of inference by digest
+    warm: list[Told] = field(default_factory=list)  # of earlier searches: known to samplers, no trials of this one
+    warmed: bool = False
+    replicas: list[Event] = field(default_factory=list)  # of the residual network, for the seed noise
     gates: list[Event] = field(default_factory=list)  # of a super-network's training
     openings: list[Event] = field(default_factory=list)  # of the test split
     lost: float = 0.0  # training FLOPs that interruptions cost, as far as was reported
@@ -88,10 +91,20 @@ class Ledger:
                 self.confirmed[event["digest"], event["seed"]] = event
             case "curve":  # the baseline on a share of the budget
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
+            case "warm":
+                self._warm(event)
+            case "replica":
+                self.replicas.append(event)
             case "gates":
                 self.gates.append(event)
             case "open":
                 self.openings.append(event)
+
+    def _warm(self, event: Event) -> None:
+        if self.asks:
+            raise ValueError("history of earlier searches comes before the first ask")
+        self.warm, self.warmed = told_of(event), True
+        self.told = list(self.warm)
 
     def _ask(self, event: Event) -> None:
         point = Point.from_dict(event["point"])
@@ -105,7 +118,7 @@ class Ledger:
         if ask.verdict == "duplicate" or number is None:
             return
         self.digests[ask.digest] = number
-        self.asks_of[number] = len(self.asks) - 1
+        self.told_of[number] = len(self.told) - 1
         if ask.verdict == "rejected":
             self._over(_trial(event, event, Status.REJECTED, ()))
         else:
@@ -121,7 +134,7 @@ class Ledger:
         self._tell(trial.number, trial.status, values)
 
     def _tell(self, number: int, status: Status | None, values: tuple[float, ...] | None) -> None:
-        at = self.asks_of[number]
+        at = self.told_of[number]
         self.told[at] = replace(self.told[at], status=status, values=values)
 
     def _report(self, number: int, point: CurvePoint, kept: bool) -> None:
@@ -175,7 +188,7 @@ class Ledger:
         return len(self.open) + self.finished
 
     def history(self) -> Sequence[Told]:
-        """What the sampler is to know, in the order of asking."""
+        """What the sampler is to know, in the order of asking, behind what earlier searches found."""
         return self.told
 
     def ordered(self) -> tuple[Trial, ...]:

@@ -136,6 +136,7 @@ class DoorKeeper:
         self._written: dict[str, bytes] = {}
         self._said = False
         self._asks: dict[str, Ask] = {}
+        self._front: tuple[Trial, ...] = ()
         self._members: dict[int, dict[str, Any]] = {}  # of the front by trial, but for their places
         self._counted = 0
 
@@ -147,6 +148,7 @@ class DoorKeeper:
         except OSError as error:
             self._complain(error)
             return
+        self._front = pareto(self.ledger.ordered(), self.experiment.objectives)
         self._refresh()
 
     def asked(self, ask: Ask, reason: str | None) -> None:
@@ -159,12 +161,12 @@ class DoorKeeper:
 
     def finished(self, trial: Trial) -> None:
         """A trial that ended may have moved others from the front."""
+        self._front = pareto((*self._front, trial), self.experiment.objectives)
         self._refresh()
 
     def _refresh(self) -> None:
         """Write what has changed."""
-        front = pareto(self.ledger.ordered(), self.experiment.objectives)
-        places = {trial.number: place for place, trial in enumerate(front, start=1)}
+        places = {trial.number: place for place, trial in enumerate(self._front, start=1)}
         for ask in self.ledger.asks[self._counted :]:
             name = name_of(ask)
             if name is not None:
@@ -173,7 +175,7 @@ class DoorKeeper:
         try:
             for name, ask in self._asks.items():
                 self._write(f"{RESULTS}/{name}.json", _json(result(ask, self.ledger, places)))
-            self._write(f"{RESULTS}/{FRONT}", _json([self._member(trial, places) for trial in front]))
+            self._write(f"{RESULTS}/{FRONT}", _json([self._member(trial, places) for trial in self._front]))
             self._write(f"{PROPOSALS}/README.md", page(self.experiment, self.ledger).encode())
         except OSError as error:
             self._complain(error)

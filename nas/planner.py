@@ -1,8 +1,7 @@
 """Plans and prices what is proposed: everything up to the decision whether to train it, each point once."""
 
-from graphs import TopologyError
 from nas.experiment import Experiment
-from nas.pricing import Judged, judge_topology
+from nas.pricing import Judged, judge, judge_topology
 from nas.proposal import Proposal
 from search_space.space import Point
 
@@ -19,19 +18,16 @@ class Planner:
 
     def judge(self, proposal: Proposal) -> Judged:
         """What may be done with a proposal."""
+        if proposal.problem is not None:
+            return Judged(reason=proposal.problem)
+        if proposal.topology is not None:
+            return judge_topology(self.experiment, proposal.topology)
         point = proposal.point
-        own = proposal.topology is None and proposal.problem is None  # a point of the space that says it all
-        if own and point in self._last:
-            return self._last[point]
-        try:
-            found = judge_topology(self.experiment, proposal.made(self.experiment.space))
-        except TopologyError as error:
-            found = Judged(reason=str(error))
-        if own:
+        if point not in self._last:
             while len(self._last) >= LOOKED_AT:
                 self._last.pop(next(iter(self._last)))
-            self._last[point] = found
-        return found
+            self._last[point] = judge(self.experiment, point)
+        return self._last[point]
 
     def identify(self, point: Point) -> str | None:
         """The digest of a point that may be trained, None for another; worked out once."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from graphs import Topology, TopologyError
+from graphs import Topology
 from search_space.point import Value
 from search_space.recognise import wiring_point
 from search_space.space import Point, Space
@@ -27,12 +27,6 @@ class Proposal:
     topology: Topology | None = None
     problem: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def made(self, space: Space) -> Topology:
-        """The topology; TopologyError where there is none."""
-        if self.problem is not None:
-            raise TopologyError(self.problem)
-        return space.topology(self.point) if self.topology is None else self.topology
 
 
 @dataclass(frozen=True, slots=True)

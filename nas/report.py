@@ -174,8 +174,10 @@ def _confirmed(verdict: str, rows: Sequence[Mapping[str, object]], analysis: Ana
 def _analysed(analysis: Analysis | None) -> list[str]:
     if analysis is None:
         return []
-    importance = analysis.importance
+    importance, equal = analysis.importance, analysis.equal_compute
     return [
+        section("At equal training compute", sections.at_equal_compute(equal)) if equal and equal.rows else "",
+        section("What one seed cannot tell apart", paragraphs(analysis.blurred)) if analysis.blurred else "",
         "" if importance is None else section("Which edges of the winner matter", sections.edges(importance)),
         section("What was not trained to its end, and why", sections.ends(analysis.reasons)),
         section("How much of the space was seen", sections.covered(analysis.coverage)),

@@ -6,7 +6,7 @@ and resumed proposes what an uninterrupted one does. Nothing of Optuna is stored
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import optuna
 
 Goal = Literal["maximize", "minimize"]
+WARM = "warm"  # the source of what earlier searches found
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,20 @@ class Told:
     values: tuple[float, ...] | None = None
     source: str = ""
     digest: str = ""
+
+
+def told_of(event: Mapping[str, Any]) -> list[Told]:
+    """The history in a ``warm`` event."""
+    return [
+        Told(
+            Point.from_dict(one["point"]),
+            Status(one["status"]),
+            None if one["values"] is None else tuple(one["values"]),
+            WARM,
+            one["digest"],
+        )
+        for one in event["told"]
+    ]
 
 
 class Proposer:

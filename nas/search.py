@@ -26,6 +26,7 @@ from nas.ledger import Ask
 from nas.live import LivePage
 from nas.lock import environment
 from nas.mirror import mirrored
+from nas.noise import train_replicas, with_noise
 from nas.open_door import DoorKeeper
 from nas.pricing import Priced, counted, priced
 from nas.progress import ProgressBoard
@@ -34,6 +35,7 @@ from nas.run_folder import RunFolder
 from nas.study import ASKS_PER_TRIAL, Study
 from nas.tracker import Tracker
 from nas.views import Views, topology_of
+from nas.warm import take
 from search_space.space import RESIDUAL
 from trainers.errors import TrainerError
 
@@ -185,14 +187,17 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console, exe
         for said in advice(experiment):
             board.say(said)
         live = LivePage(folder, experiment, study.ledger)
-        study.observers = (board, _Tracking(tracker, views, study), live, *_door(study, board))
 
         def say(message: str) -> None:
             board.say(message)
             live.tick()
 
         try:
+            take(study, data.fingerprint, say)
+            train_replicas(study, say)
+            study.experiment = views.experiment = board.experiment = with_noise(experiment, study.ledger)
             train_gates(study, say)
+            study.observers = (board, _Tracking(tracker, views, study), live, *_door(study, board))
             study.run()
             live.write(refresh=experiment.report.refresh)
             confirm(study, say)

@@ -6,6 +6,7 @@ from nas.coverage import Coverage
 from nas.curve import steps_svg
 from nas.dominated import Dominated
 from nas.edges import Importance
+from nas.equal_compute import EqualCompute
 from nas.findings import Findings
 from nas.page import cell, details, image, number, paragraphs, table
 from nas.plots import area_figure, confirmed_figure
@@ -62,6 +63,21 @@ def hypervolume(found: Volume) -> str:
     by_flops = steps_svg([(one.flops / 1e12, one.value) for one in found.curve], "training TFLOPs", "hypervolume")
     pictures = image(by_trials, "hypervolume by trial") + image(by_flops, "hypervolume by training compute")
     return paragraphs([f"{found.value:.4g}. {reference_words(found.reference)}"]) + pictures
+
+
+def at_equal_compute(found: EqualCompute) -> str:
+    """The front and the baselines at equal training compute."""
+    text = (
+        f"Validation {found.metric} of one seed, read off each learning curve between its measurements, in the "
+        "logarithm of training compute; a dash where a curve was not measured yet. The last column is where the first "
+        "curve ends."
+    )
+    header = ["trial", "network", "role", *(show("spent_flops", level) for level in found.levels)]
+    rows = [
+        [number(f"#{row.trial}"), cell(row.name), cell(row.role), *(number(show(found.metric, v)) for v in row.values)]
+        for row in found.rows
+    ]
+    return paragraphs([text]) + table(header, rows)
 
 
 def edges(found: Importance) -> str:

@@ -24,6 +24,7 @@ def spending(ledger: Ledger) -> dict[str, float]:
     parts["earlier parts of promoted trials"] = sum(earlier.values())
     parts["confirmation on fresh seeds"] = sum(float(one["spent_flops"]) for one in ledger.confirmed.values())
     parts["the baseline at other budgets"] = sum(float(one["spent_flops"]) for one in ledger.budgets.values())
+    parts["replicas for the seed noise"] = sum(float(one["spent_flops"]) for one in ledger.replicas)
     supernet, lost = spent_on_gates(ledger.gates)
     parts["the gated super-network"] = supernet
     parts["lost to interruptions"] = ledger.lost + lost

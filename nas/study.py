@@ -67,7 +67,7 @@ class Study:
         self.steps: dict[int, int] = {}  # of every trial's budget
         self.front: tuple[Trial, ...] = ()  # so far
         self._unsaid: list[Callable[[], None]] = []  # to observers, of what is not on the disk yet
-        self.proposers = proposers_of(experiment, folder.path)
+        self.proposers = proposers_of(experiment, folder.path, self._rank)
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.later: Later | None = None  # while a proposer is waited for

@@ -21,6 +21,7 @@ from nas.files import replace_file
 from nas.findings import Findings, findings
 from nas.front import pareto, winner
 from nas.ledger import Ledger
+from nas.noise import with_noise
 from nas.objectives import NEED_CLASSES
 from nas.plots import save_pareto
 from nas.records import Trial
@@ -51,7 +52,8 @@ class Views:
         if not (folder / "events.jsonl").is_file():
             raise RunFolderError(f"{folder} is no run's folder: it has no events.jsonl")
         experiment = Experiment.load(folder / "experiment.yaml", read_data=False)
-        return cls(folder, experiment, Ledger.replay(read(folder / "events.jsonl")))
+        ledger = Ledger.replay(read(folder / "events.jsonl"))
+        return cls(folder, with_noise(experiment, ledger), ledger)
 
     @property
     def trials(self) -> tuple[Trial, ...]:

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graphs.errors import UserError
-from nas.experiment import GOALS, Experiment, Halving, Search
+from nas.experiment import Experiment, Halving, Search
+from nas.metrics import GOALS
 from search_space.document import dump
 from search_space.errors import SpaceError
 
@@ -345,7 +346,7 @@ def test_resolved_fills_defaults_in(load):
     resolved = load(LEAST).resolved()
     assert resolved["train"]["weight_decay"] == 0.01
     search = {"sampler": "tpe", "population": 20, "tournament": 5, "baselines": True, "random_share": 0.15}
-    search |= {"retries": 3, "checkpoint_seconds": 60.0}
+    search |= {"retries": 3, "checkpoint_seconds": 60.0, "warm_start": [], "rerun": 0}
     assert resolved["search"] == search
     assert resolved["objectives"] == [{"metric": "accuracy_per_gflop", "goal": "maximize", "floor": 0.5}]
     assert resolved["limits"] == {}

@@ -134,6 +134,8 @@ def test_the_cost_adds_up_to_the_last_flop():
         "earlier parts of promoted trials": 4.0,
         "confirmation on fresh seeds": 7.0,
         "the baseline at other budgets": 3.5,
+        "replicas for the seed noise": 0.0,
+        "the gated super-network": 0.0,
         "lost to interruptions": 1.5,
     }
 

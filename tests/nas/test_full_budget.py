@@ -110,16 +110,19 @@ def test_the_open_door(searched, tmp_path):
 
 
 def test_the_weights_that_are_kept(searched):
-    searched._keep_front_weights()
+    searched._tidy()
     kept = {int(path.stem.partition("-")[2]) for path in searched.folder.weights.glob("trial-*")}
     assert kept <= complete(searched)
 
 
 def test_nobody_else_makes_a_front_of_his_own():
     """A front beside ``pareto`` would need a test here: halving ranks within a rung, samplers what is complete."""
+    makers = {"nas.front": {"nondominated_sort", "dominates", "beaten", "first_free"}, "nas.layers": {"Layers"}}
     users = set()
     for path in NAS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "nas.front":
-                users |= {str(path.relative_to(NAS)) for alias in node.names if alias.name == "nondominated_sort"}
-    assert users == {"halving.py", "samplers/known.py"}
+            if isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} & makers.get(
+                node.module, set()
+            ):
+                users.add(path.relative_to(NAS).as_posix())
+    assert users == {"halving.py", "layers.py", "rungs.py", "samplers/known.py"}

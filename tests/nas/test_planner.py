@@ -16,7 +16,7 @@ def looked(monkeypatch):
         seen.append(topology.digest)
         return judge_topology(experiment, topology)
 
-    monkeypatch.setattr(module, "judge_topology", count)
+    monkeypatch.setattr("nas.pricing.judge_topology", count)
     return seen
 
 

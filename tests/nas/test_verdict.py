@@ -2,13 +2,8 @@ import pytest
 
 from graphs import families
 from nas.ledger import Ledger
-from nas.planner import Planner
-from nas.proposal import Proposal, from_outside
+from nas.pricing import Judged, judge, judge_topology
 from nas.verdict import verdict
-
-
-def decide(experiment, ledger, proposal):
-    return verdict(experiment, ledger, Planner(experiment).judge(proposal))
 
 
 @pytest.fixture
@@ -18,7 +13,7 @@ def ledger():
 
 def test_a_job_has_its_costs_and_its_whole_topology(make, ledger):
     experiment = make()
-    fields, reason, plan = decide(experiment, ledger, Proposal(experiment.space.residual(3), "x"))
+    fields, reason, plan = verdict(experiment, ledger, judge(experiment, experiment.space.residual(3)))
     assert reason is None
     assert plan is not None
     assert (fields["verdict"], fields["number"], fields["digest"]) == ("job", 0, families.residual(3).digest)
@@ -30,8 +25,7 @@ def test_a_job_has_its_costs_and_its_whole_topology(make, ledger):
 def test_an_earlier_topology_is_a_duplicate_wherever_it_comes_from(make, ledger):
     experiment = make()
     ledger.digests[families.residual(3).digest] = 7
-    proposal = from_outside(experiment.space, families.residual(3), "open:a")
-    fields, reason, plan = decide(experiment, ledger, proposal)
+    fields, reason, plan = verdict(experiment, ledger, judge_topology(experiment, families.residual(3)))
     assert (fields["verdict"], fields["twin"], fields["number"], plan) == ("duplicate", 7, None, None)
     assert reason == "the same topology as trial 7"
 
@@ -50,7 +44,7 @@ def test_an_earlier_topology_is_a_duplicate_wherever_it_comes_from(make, ledger)
 )
 def test_what_may_not_be_trained_is_rejected_with_the_reason(make, ledger, changes, topology, message):
     experiment = make(**changes)
-    fields, reason, _ = decide(experiment, ledger, from_outside(experiment.space, topology, "open:a"))
+    fields, reason, _ = verdict(experiment, ledger, judge_topology(experiment, topology))
     assert fields["verdict"] == "rejected"
     assert fields["reason"] == reason
     assert message in reason
@@ -59,6 +53,5 @@ def test_what_may_not_be_trained_is_rejected_with_the_reason(make, ledger, chang
 
 def test_a_problem_is_rejected_without_a_program(make, ledger):
     experiment = make()
-    proposal = Proposal(experiment.space.residual(3), "x", problem="no good")
-    fields, reason, _ = decide(experiment, ledger, proposal)
+    fields, reason, _ = verdict(experiment, ledger, Judged(reason="no good"))
     assert (fields["verdict"], fields["digest"], reason) == ("rejected", "illegal:0", "no good")
