@@ -14,7 +14,10 @@ from nas.hypervolume import hypervolume
 from nas.records import Status, Trial
 
 # Costs of which the logarithm counts, with what a smaller one counts as: no wiring at all is not infinitely good.
-LOGARITHMIC = {"flops": 1.0, "parameters": 1.0, "traffic": 1.0, "seconds": 1e-6, "compute_to_target": 1e-6}
+LOGARITHMIC = {
+    **dict.fromkeys(("flops", "parameters", "traffic", "memory"), 1.0),
+    **dict.fromkeys(("latency", "seconds", "compute_to_target"), 1e-6),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def reference_of(experiment: Experiment, classes: int | None, first: Trial | Non
         metric = objective.metric
         if metric in given:
             found: tuple[float, str] | None = (float(given[metric]), "report.reference")
-        elif metric in COSTS and metric in limits:
+        elif metric in limits:
             found = (float(limits[metric]), "its limit")
         elif metric in COSTS:
             if dearest is None:

@@ -1,10 +1,12 @@
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
+from nas.experiment import Limited
 from nas.records import Status, Trial
-from nas.volume import Reference, reference_of, volume
+from nas.volume import LOGARITHMIC, Reference, reference_of, volume
 from search_space.errors import SpaceError
 
 TRIAL = Trial(
@@ -68,6 +70,17 @@ def test_what_has_no_range_waits_for_the_first_complete_trial(make):
     found = reference_of(seconds, 10, first)
     assert found.values == {"loss": math.log(10), "seconds": 6.0}
     assert found.origins["seconds"] == "twice that of trial 7, the first complete one"
+
+
+def test_every_cost_counts_in_decades(make):
+    every = set(get_args(Limited)) | {"seconds", "compute_to_target"}
+    assert set(LOGARITHMIC) == every
+    objectives = [{"metric": "accuracy", "goal": "maximize"}, {"metric": "memory", "goal": "minimize"}]
+    experiment = make(objectives=objectives, limits={"memory": 1e9})
+    reference = reference_of(experiment, 10, None)
+    assert (reference.values["memory"], reference.origins["memory"]) == (1e9, "its limit")
+    one = trial(0, 0.6, 1e6, objectives={"accuracy": 0.6, "memory": 1e7})
+    assert volume([one], experiment.objectives, reference).value == pytest.approx(0.5 * 2)
 
 
 def test_every_objective_of_an_experiment_has_a_reference(make):
