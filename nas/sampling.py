@@ -6,8 +6,8 @@ and resumed proposes what an uninterrupted one does. Nothing of Optuna is stored
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from graphs.errors import UserError
@@ -74,6 +74,7 @@ class Proposer:
         self.seed = seed
         self.random_share = random_share
         self.population = population
+        self._last: _Held | None = None
 
     def propose(self, ask: int, history: Sequence[Told]) -> tuple[Point, str]:
         """The point of ask number ``ask`` and where it came from: ``random`` or the sampler's name."""
@@ -89,10 +90,22 @@ class Proposer:
             sampler = samplers.NSGAIISampler(seed=ask_seed, population_size=self.population)
         else:
             sampler = samplers.TPESampler(seed=ask_seed)
+        if source == "tpe":
+            return self._go_on(sampler, history), source
         study = self._optuna.create_study(sampler=sampler, directions=list(self.goals))
         if source != "random":
             study.add_trials(self._generations([trial for told in history if (trial := self._trial(told)) is not None]))
         return self.space.ask(Suggestions(study.ask())), source
+
+    def _go_on(self, sampler: "optuna.samplers.BaseSampler", history: Sequence[Told]) -> Point:
+        """A point from a study that holds exactly the history; what the last one holds already is not added again."""
+        if self._last is None or not self._last.takes(history):
+            study = self._optuna.create_study(sampler=sampler, directions=list(self.goals))
+            self._last = _Held(study, self._trial)
+            self._last.takes(history)
+        self._last.study.sampler = sampler
+        self._last.asked = self._last.study.ask()
+        return self.space.ask(Suggestions(self._last.asked))
 
     def _generations(self, trials: "list[optuna.trial.FrozenTrial]") -> "list[optuna.trial.FrozenTrial]":
         """The trials with the generation that NSGA-II gave each when it was asked for, or would have given.
@@ -136,6 +149,55 @@ class Proposer:
             params=recorder.params,
             distributions=recorder.distributions,
         )
+
+
+class _Held:
+    """An Optuna study and the history that it holds: thousands of trials would else be added to a new one each time."""
+
+    def __init__(self, study: "optuna.Study", convert: "Callable[[Told], optuna.trial.FrozenTrial | None]") -> None:
+        self.study = study
+        self.asked: optuna.trial.Trial | None = None  # for the last proposal, of which nothing was told yet
+        self._convert = convert
+        self._told: list[Told] = []
+        self._ids: list[int | None] = []  # of the trial of each; None where it is outside the space
+
+    def takes(self, history: Sequence[Told]) -> bool:
+        """Bring the study to this history; False, and then it is of no use, where it cannot get there."""
+        if len(history) < len(self._told):
+            return False
+        for place, old in enumerate(self._told):
+            if old is not history[place] and not self._ends(place, old, history[place]):
+                return False
+        for new in history[len(self._told) :]:
+            if not self._append(new):
+                return False
+        return self.asked is None
+
+    def _ends(self, place: int, old: Told, new: Told) -> bool:
+        """Take in how a trial ended: a study takes no other change."""
+        if replace(old, status=new.status, values=new.values) != new or old.status is not None or new.status is None:
+            return False
+        self._told[place] = new
+        trial, number = self._convert(new), self._ids[place]
+        if trial is not None and number is not None:
+            self.study._storage.set_trial_state_values(number, trial.state, trial.values)
+        return (trial is None) == (number is None)
+
+    def _append(self, new: Told) -> bool:
+        """Take in an ask; False where a proposal was made and something else is told."""
+        trial, number = self._convert(new), None
+        if self.asked is not None:
+            if trial is None or self.asked.params != trial.params or self.asked.distributions != trial.distributions:
+                return False
+            number, self.asked = self.asked._trial_id, None
+            if trial.state.is_finished():
+                self.study._storage.set_trial_state_values(number, trial.state, trial.values)
+        elif trial is not None:
+            self.study.add_trial(trial)
+            number = self.study.get_trials(deepcopy=False)[-1]._trial_id
+        self._told.append(new)
+        self._ids.append(number)
+        return True
 
 
 class Suggestions:
