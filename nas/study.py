@@ -6,7 +6,7 @@ one that was never interrupted.
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from graphs import Topology
+from nas import interrupts, side_jobs
 from nas.baselines import baselines
 from nas.executors import Executor
 from nas.experiment import Experiment
@@ -31,6 +32,7 @@ from nas.records import STATUS, CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
+from nas.side_jobs import Heard, given_up
 from nas.timing import measured, timing
 from nas.verdict import verdict
 from trainers.catalogue import describe
@@ -113,34 +115,14 @@ class Study:
 
     def next_message(self) -> Report | Outcome:
         """What the executor says next; the time it takes is the trials', not the driver's."""
+        interrupts.check()
         with self.timed("training"):
             return self.executor.next()
 
-    def outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Run jobs that are no trials, each with a number of its own, on all slots; the lost ones again."""
-        waiting, again = iter(jobs), list[Job]()
-        running: dict[int, Job] = {}
-        lost: Counter[int] = Counter()
-        while True:
-            while len(running) < self.executor.slots:
-                job = again.pop() if again else next(waiting, None)
-                if job is None:
-                    break
-                running[job.number] = job
-                self.executor.submit(job)
-            if not running:
-                return
-            message = self.next_message()
-            if isinstance(message, Report):
-                continue
-            job = running.pop(message.number)
-            if message.kind == "lost":
-                lost[job.number] += 1
-                if lost[job.number] <= self.experiment.search.retries:
-                    again.append(job)
-                    continue
-                message = replace(message, kind="failed", reason=_given_up(lost[job.number], message))
-            yield job, message
+    def outcomes(self, jobs: Iterable[Job], heard: Heard | None = None) -> Iterator[tuple[Job, Outcome]]:
+        """Run jobs that are no trials, on all slots; see :func:`nas.side_jobs.run`."""
+        retries = self.experiment.search.retries
+        return side_jobs.run(self.executor, self.next_message, jobs, retries=retries, heard=heard)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -336,7 +318,7 @@ class Study:
         if outcome.kind == "lost":
             if self._lost(outcome):
                 return
-            outcome = replace(outcome, kind="failed", reason=_given_up(self.experiment.search.retries + 1, outcome))
+            outcome = given_up(self.experiment.search.retries + 1, outcome)
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
@@ -391,7 +373,3 @@ class Study:
                 for path in (self.folder.path / name).glob(pattern):
                     if path not in kept:
                         path.unlink(missing_ok=True)
-
-
-def _given_up(times: int, outcome: Outcome) -> str:
-    return f"its worker died {times} times: {outcome.reason}"
