@@ -195,7 +195,8 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console, exe
         try:
             take(study, data.fingerprint, say)
             train_replicas(study, say)
-            study.experiment = views.experiment = board.experiment = with_noise(experiment, study.ledger)
+            measured = with_noise(experiment, study.ledger)
+            study.experiment = views.experiment = board.experiment = live.experiment = measured
             train_gates(study, say)
             study.observers = (board, _Tracking(tracker, views, study), live, *_door(study, board))
             study.run()

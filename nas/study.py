@@ -369,7 +369,7 @@ class Study:
         kept = {self.folder.weight_file(number) for number in (*(one.number for one in self.front), *self.ledger.open)}
         kept |= {self.folder.checkpoint_file(number) for number in (*self.ledger.open, *self.rungs.waiting)}
         for name in ("weights", "checkpoints"):
-            for pattern in ("trial-*.safetensors", ".trial-*"):
+            for pattern in ("trial-*.safetensors", ".*"):
                 for path in (self.folder.path / name).glob(pattern):
                     if path not in kept:
                         path.unlink(missing_ok=True)
