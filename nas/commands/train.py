@@ -35,10 +35,12 @@ def train(
 
     Example: wireloom train runs/digits/winner/topology.yaml --experiment experiments/digits.yaml --seed 7
     """
+    from graphs.memory import keep_memory
     from nas.experiment import Experiment
     from nas.train import Said, default_folder, train_topology
     from search_space.document import read_topology
 
+    keep_memory()
     topology = read_topology(topology_file)
     experiment = Experiment.load(experiment_file)
     if seed is not None:
