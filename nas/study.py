@@ -78,7 +78,8 @@ class Study:
 
     def run(self) -> None:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
-        ended = self.ledger.ended
+        # Of a search that had ended observers know those that waited then.
+        known = {number: self.ledger.trials[number] for number in self.rungs.waiting if self.ledger.ended}
         self._restore_rungs()
         self._tidy()  # the crash may have come between a result and this
         for number in sorted(self.ledger.curves):  # cut off in the middle: it is trained from the start
@@ -103,9 +104,11 @@ class Study:
             else:
                 running -= 1
                 self._outcome(message)
-        if not ended:
+        if not self.ledger.ended:
             for number in sorted(self.rungs.waiting):
-                self._tell(self.ledger.trials[number])
+                trial = self.ledger.trials[number]
+                if known.get(number) != trial:
+                    self._tell(trial)
             self._commit()
 
     @property
