@@ -132,7 +132,8 @@ def with_noise(experiment: "Experiment", ledger: "Ledger") -> "Experiment":
 def train_replicas(study: "Study", say: Any) -> None:
     """Train the residual network on the seeds behind the search's, where a tolerance is to be taken from it.
 
-    It is the deepest that races as a baseline. What is in the log is not trained again. ExperimentError where there is
+    It is the deepest that races as a baseline. What is in the log is not trained again; that there is too little for a
+    tolerance is said. ExperimentError where there is
     no such network.
     """
     if not wanted(study.experiment):
@@ -153,6 +154,9 @@ def train_replicas(study: "Study", say: Any) -> None:
 
     for job, outcome in study.outcomes(jobs(plan)):
         _log(study, plan, job.seed, outcome)
+    if wanted(with_noise(study.experiment, study.ledger)):
+        few = f"fewer than {FEWEST} of the residual network's {REPLICAS} seeds came to an end"
+        say(f"{few}: epsilon: auto counts as none")
 
 
 def _log(study: "Study", plan: Priced, seed: int, outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import pareto, signed
+from nas.halving import BASELINE
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.objectives import values
@@ -179,7 +180,7 @@ class Study:
         """The next proposal: baselines, proposers, the sampler; None where every point was proposed."""
         index = len(self.ledger.asks)
         if index < len(self.baselines):
-            return Proposal(self.baselines[index], "baseline")
+            return Proposal(self.baselines[index], BASELINE)
         with self.timed("proposing"):
             for proposer in self.proposers:
                 proposal = proposer.propose(self.ledger)
