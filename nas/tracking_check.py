@@ -108,11 +108,11 @@ def _wrong(case: Case, key: str, runs: list[Run]) -> Iterator[tuple[str, Run | N
         yield "the search's own run is missing", None
     written = {run.tags.get(NUMBER): run for run in runs if run.logged}
     for trial in finished(case) if not case.alive else ():  # whose driver writes in the background
-        run = written.get(str(trial.number))
-        if run is None:
+        own = written.get(str(trial.number))
+        if own is None:
             yield f"the run of trial {trial.number} is missing or half written", None
-        elif not is_of(run, trial):
-            yield f"the run of trial {trial.number} says {run.tags.get('status')}, and not how it ended", run
+        elif not is_of(own, trial):
+            yield f"the run of trial {trial.number} says {own.tags.get('status')}, and not how it ended", own
 
 
 def _orphans(case: Case, key: str, runs: list[Run], ids: set[str]) -> list[Run]:
