@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from graphs.errors import UserError
 from nas import interrupts
+from nas.commands.arguments import INTERRUPTED, AsJson, RunDir
 from nas.commands.propose import propose
 from nas.commands.runs import doctor, status
 from nas.commands.train import train
@@ -33,13 +34,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-INTERRUPTED = 130
 PIPE_CLOSED = 141  # what a shell reports of a tool that SIGPIPE ends
 BAD_INPUT = 2
 
 ExperimentFile = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="What to search, and what is good.")]
-RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 
 
 @app.callback()

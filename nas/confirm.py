@@ -33,6 +33,7 @@ Row = Mapping[str, object]
 SHARES = (0.25, 0.5, 2.0)  # of the budget: the baseline's curve, beside the budget itself
 PILOT = 5  # seeds of the baseline from which the number of seeds is estimated
 MOST_SEEDS = 20
+CHECKPOINTS = "confirm-*.safetensors"  # of trainings under way
 COLUMNS = {  # of confirm_seeds.csv, and where the log has them
     "trial": "trial",
     "family": "family",
@@ -113,6 +114,8 @@ def confirm(study: "Study", say: Any) -> None:
     if settings.seeds == "auto":
         todo.train(todo.pilot())
     todo.train(todo.all())
+    for left in (study.folder.path / "checkpoints").glob(CHECKPOINTS):  # by a crash behind a training's end
+        left.unlink(missing_ok=True)
 
 
 class _Todo:
@@ -164,7 +167,7 @@ class _Todo:
             for place, one in enumerate(pending):
                 at = "" if one.share is None else f" at {one.share:g} of the budget"
                 self.say(f"confirming {one.name} on seed {one.seed}{at}")
-                name = f"confirm-{one.plan.topology.digest}-{one.seed}-{one.plan.steps}.safetensors"
+                name = CHECKPOINTS.replace("*", f"{one.plan.topology.digest}-{one.seed}-{one.plan.steps}")
                 keep = study.folder.path / "checkpoints" / name
                 job = study.job(one.plan, number=NO_TRIAL - place, seed=one.seed)
                 yield replace(job, test=True, keep=keep, keep_seconds=study.experiment.search.checkpoint_seconds)

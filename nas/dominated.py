@@ -8,6 +8,7 @@ from typing import Any
 from graphs.errors import UserError
 from nas.experiment import Experiment
 from nas.front import pareto
+from nas.hypervolume import hypervolume
 from nas.pricing import priced
 from nas.records import Trial
 from trainers.errors import TrainerError
@@ -59,14 +60,8 @@ def corners(experiment: Experiment) -> list[dict[str, float]]:
 
 def area(box: Box, trials: Sequence[Trial]) -> float:
     """The share of the box that some trial is at least as good as; costs count in logarithms. 0 without trials."""
-    (x, across), (y, up) = box.items()
-    corners = sorted((_part(trial, x, across), _part(trial, y, up)) for trial in trials)
-    total, left = 0.0, 0.0
-    for place, (reach, _) in enumerate(corners):
-        height = max(height for _, height in corners[place:])
-        total += (reach - left) * height
-        left = reach
-    return total
+    points = [[-_part(trial, metric, ends) for metric, ends in box.items()] for trial in trials]
+    return float(hypervolume(points, [0.0] * len(box)))
 
 
 def _part(trial: Trial, metric: str, ends: tuple[float, float]) -> float:

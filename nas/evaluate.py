@@ -101,18 +101,15 @@ def evaluate(job: Job, written: Callable[[Path], None] = lambda path: None) -> G
     Where the job asks for its latency, that is measured first, and in every report and the outcome; a topology over
     the limit is not trained and the outcome is ``rejected``.
     """
-    seconds, problem = None, None
-    try:
-        seconds, problem = _timed(job)
-    except Exception as error:
-        return Outcome(
-            job.number, "failed", 0, 0.0, None, None, f"{type(error).__name__}: {error}", traceback.format_exc()
-        )
-    if problem is not None:
-        return Outcome(job.number, "rejected", 0, 0.0, reason=problem, latency=seconds)
     training = _trained(job, written)
     answer: bool | None = None  # None starts a generator
     try:
+        try:
+            seconds, problem = _timed(job)
+        except Exception as error:
+            return _crashed(Outcome(job.number, "failed", 0, 0.0), error)
+        if problem is not None:
+            return Outcome(job.number, "rejected", 0, 0.0, reason=problem, latency=seconds)
         while True:
             answer = yield replace(training.send(answer), latency=seconds)  # type: ignore[arg-type]
     except StopIteration as stop:
@@ -120,6 +117,8 @@ def evaluate(job: Job, written: Callable[[Path], None] = lambda path: None) -> G
         return replace(outcome, latency=seconds)
     finally:
         training.close()
+        if job.device != "cpu":
+            torch.cuda.empty_cache()  # others may share the device
 
 
 def _timed(job: Job) -> tuple[float | None, str | None]:
@@ -130,12 +129,13 @@ def _timed(job: Job) -> tuple[float | None, str | None]:
     if timing.known is not None:
         return timing.known, None  # it was let through
     data = dataset(job.data)
+    inputs = data.validation.inputs[: timing.batch].to(job.device)
     mine, other = (
-        build_model(Topology.from_dict(dict(one)), job.backbone, seed=job.seed, **data.facts)
+        build_model(Topology.from_dict(dict(one)), job.backbone, seed=job.seed, **data.facts).to(job.device)
         for one in (job.topology, timing.residual)
     )
     with using_threads(job.recipe.threads):
-        found = latency(mine, other, data.validation.inputs[: timing.batch], timing.runs)
+        found = latency(mine, other, inputs, timing.runs)
     if timing.limit is None or found.seconds <= timing.limit:
         return found.seconds, None
     samples = "a sample" if timing.batch == 1 else f"{timing.batch} samples"
@@ -207,13 +207,14 @@ def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, boo
         return Outcome(job.number, "diverged", error.step, watch.seconds, accuracy, loss, str(error))
     except Exception as error:
         watch.run(False)
-        memory = _out_of_memory(error)
-        reason = f"out of memory: {error}" if memory else f"{type(error).__name__}: {error}"
-        trace, cause = (None, "memory") if memory else (traceback.format_exc(), None)
-        return Outcome(job.number, "failed", step, watch.seconds, accuracy, loss, reason, trace, cause=cause)
-    finally:
-        if job.device != "cpu":
-            torch.cuda.empty_cache()  # others may share the device
+        return _crashed(Outcome(job.number, "failed", step, watch.seconds, accuracy, loss), error)
+
+
+def _crashed(outcome: Outcome, error: Exception) -> Outcome:
+    """The outcome with what a trial died of; that it was for want of memory needs no traceback."""
+    if _out_of_memory(error):
+        return replace(outcome, reason=f"out of memory: {error}", cause="memory")
+    return replace(outcome, reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
 
 def _out_of_memory(error: Exception) -> bool:

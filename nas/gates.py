@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from graphs.supernet import Gates, discretised, gate_parameters, gates_of, supernet
-from nas import interrupts
 from nas.confirm import at_share
 from nas.errors import ExperimentError
 from nas.events import Event
-from nas.jobs import NO_TRIAL, Outcome, Report
+from nas.jobs import NO_TRIAL, Job, Outcome, Report
 from nas.pricing import Priced, priced
 from nas.proposal import Proposal, from_outside
 from nas.records import STATUS, Status
@@ -77,26 +76,30 @@ def train_gates(study: "Study", say: Any) -> None:
     path = study.folder.weights / WEIGHTS
     say(f"training a super-network of depth {plan.topology.depth} for its gates: {plan.steps:,} steps")
     try:
-        outcome = _train(study, plan, path)
-        for _ in range(study.experiment.search.retries):
-            if outcome.kind == "lost":  # with its worker, which says nothing of the network
-                outcome = _train(study, plan, path)
-        _end(study, plan, outcome, path, say)
+        _end(study, plan, _train(study, plan, path), path, say)
     finally:
         path.unlink(missing_ok=True)
 
 
 def _train(study: "Study", plan: Priced, path: "Path") -> Outcome:
-    """One attempt, from the start."""
-    study.log("gates", state="begin", digest=plan.topology.digest, depth=plan.topology.depth, spent_flops=0.0)
+    """Train it from the start; after a worker's death again."""
     reports = {max(1, round(plan.steps * part / REPORTS)) for part in range(1, REPORTS + 1)}
     job = study.job(plan, number=NO_TRIAL, seed=study.experiment.seed)
-    study.executor.submit(replace(job, report_at=tuple(sorted(reports)), weights=path))
-    while isinstance(message := study.next_message(), Report):
-        interrupts.check()
+    job = replace(job, report_at=tuple(sorted(reports)), weights=path)
+
+    def begin() -> None:
+        study.log("gates", state="begin", digest=plan.topology.digest, depth=plan.topology.depth, spent_flops=0.0)
+
+    def heard(job: Job, message: Report | Outcome) -> None:
+        if isinstance(message, Outcome):
+            begin()
+            return
         spent = message.step * plan.flops_per_step
         study.log("gates", state="report", spent_flops=spent, accuracy=message.accuracy, loss=message.loss)
-    return message
+
+    begin()
+    ((_, outcome),) = study.outcomes([job], heard)
+    return outcome
 
 
 def _end(study: "Study", plan: Priced, outcome: Outcome, path: "Path", say: Any) -> None:

@@ -36,11 +36,6 @@ def rungs_at(halving: "Halving | None", steps: int) -> dict[int, int]:
     return found
 
 
-def rung_steps(halving: "Halving | None", steps: int) -> tuple[int, ...]:
-    """The training steps of the rungs of a trial of ``steps`` steps; rungs that fall together are one."""
-    return tuple(sorted(set(rungs_at(halving, steps).values())))
-
-
 def whole(ledger: "Ledger", halving: "Halving | None") -> frozenset[int]:
     """The trials that are trained in full whatever they do at rungs: baselines, and the first ``audit`` others."""
     jobs = [(ask.number, ask.source) for ask in ledger.asks if ask.verdict == "job" and ask.number is not None]

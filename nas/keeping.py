@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from graphs.errors import UserError
 from nas.jobs import Report
 
 
@@ -28,7 +30,8 @@ class Keeper:
     """Says when the state of a trial is written (:class:`trainers.resume.Keeper`) and what stands beside it.
 
     That is every ``seconds`` seconds, and where the trial is told to wait. ``written`` is called with the file each
-    time, to bring it to where other machines find it.
+    time, to bring it to where other machines find it; where that fails with UserError or OSError the trial goes on, and
+    the next time it is called again.
     """
 
     def __init__(self, path: Path, seconds: float, watch: Stopwatch, written: Callable[[Path], None]) -> None:
@@ -49,9 +52,11 @@ class Keeper:
         return {"reports": json.dumps(said), "seconds": repr(self._watch.seconds)}
 
     def saved(self) -> None:
+        # What is elsewhere is older then, or absent, which costs time and is no fault of the topology's.
+        with suppress(UserError, OSError):
+            self._written(self.path)
         self._watch.run(True)
         self._last = time.monotonic()
-        self._written(self.path)
 
     def said(self, report: Report) -> None:
         """Remember what the trial reported."""

@@ -29,7 +29,7 @@ class LivePage:
         self, folder: RunFolder, experiment: Experiment, ledger: Ledger, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._folder = folder.path
-        self._experiment = experiment
+        self.experiment = experiment
         self._ledger = ledger
         self._clock = clock
         self._driver = driver(folder.path)
@@ -52,16 +52,16 @@ class LivePage:
         if self._clock() < self._next:
             return
         started = self._clock()
-        self.write(refresh=self._experiment.report.refresh)
+        self.write(refresh=self.experiment.report.refresh)
         # Of a huge search the page takes its time as well: never more than a twentieth of all.
-        self._next = started + max(self._experiment.report.refresh, 20 * (self._clock() - started))
+        self._next = started + max(self.experiment.report.refresh, 20 * (self._clock() - started))
 
     def write(self, *, refresh: float | None) -> None:
         """Rewrite the page now; ``refresh`` is after how many seconds a browser is to load it again, if ever."""
         if self._reference is None or self._reference.problem:
-            self._reference = reference_for(self._experiment, self._ledger)
+            self._reference = reference_for(self.experiment, self._ledger)
         found = standing(
-            self._experiment,
+            self.experiment,
             self._ledger,
             alive=refresh is not None,
             driver=self._driver if refresh is not None else None,
@@ -70,7 +70,7 @@ class LivePage:
             reference=self._reference,
         )
         with suppress(OSError):
-            replace_file(self._folder / "report.html", render(self._experiment, found, refresh).encode())
+            replace_file(self._folder / "report.html", render(self.experiment, found, refresh).encode())
 
 
 def render(experiment: Experiment, found: Standing, refresh: float | None) -> str:

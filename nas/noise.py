@@ -7,15 +7,14 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nas import interrupts
 from nas.baselines import designs
 from nas.confirm import fresh_seeds, quality
 from nas.errors import ExperimentError
 from nas.front import pareto
-from nas.jobs import NO_TRIAL, Report
+from nas.jobs import NO_TRIAL, Job, Outcome
 from nas.metrics import NOISY
 from nas.pricing import Priced, judged
 from nas.records import STATUS, Status, Trial
@@ -133,7 +132,8 @@ def with_noise(experiment: "Experiment", ledger: "Ledger") -> "Experiment":
 def train_replicas(study: "Study", say: Any) -> None:
     """Train the residual network on the seeds behind the search's, where a tolerance is to be taken from it.
 
-    It is the deepest that races as a baseline. What is in the log is not trained again. ExperimentError where there is
+    It is the deepest that races as a baseline. What is in the log is not trained again; that there is too little for a
+    tolerance is said. ExperimentError where there is
     no such network.
     """
     if not wanted(study.experiment):
@@ -145,26 +145,31 @@ def train_replicas(study: "Study", say: Any) -> None:
             f"objectives: epsilon: auto needs the residual network, which may not be trained: {reason}"
         )
     done = {event["seed"] for event in study.ledger.replicas}
-    for seed in fresh_seeds(study.experiment.seed, REPLICAS):
-        if seed not in done:
+    seeds = [seed for seed in fresh_seeds(study.experiment.seed, REPLICAS) if seed not in done]
+
+    def jobs(plan: Priced) -> Iterator[Job]:
+        for place, seed in enumerate(seeds):
             say(f"training the residual network of depth {plan.topology.depth} on seed {seed}")
-            _replica(study, plan, seed)
+            yield study.job(plan, number=NO_TRIAL - place, seed=seed)
+
+    for job, outcome in study.outcomes(jobs(plan)):
+        _log(study, plan, job.seed, outcome)
+    if wanted(with_noise(study.experiment, study.ledger)):
+        few = f"fewer than {FEWEST} of the residual network's {REPLICAS} seeds came to an end"
+        say(f"{few}: epsilon: auto counts as none")
 
 
-def _replica(study: "Study", plan: Priced, seed: int) -> None:
-    job = study.job(plan, number=NO_TRIAL, seed=seed)
-    study.executor.submit(replace(job, report_at=()))
-    while isinstance(message := study.next_message(), Report):
-        interrupts.check()
+def _log(study: "Study", plan: Priced, seed: int, outcome: Outcome) -> None:
+    complete = outcome.kind == "complete"
     study.log(
         "replica",
         family=RESIDUAL,
         depth=plan.topology.depth,
         digest=plan.topology.digest,
         seed=seed,
-        status=STATUS.get(message.kind, Status.FAILED).value,
-        accuracy=message.accuracy if message.kind == "complete" else None,
-        loss=message.loss if message.kind == "complete" else None,
-        spent_flops=message.step * plan.flops_per_step,
-        seconds=message.seconds,
+        status=STATUS.get(outcome.kind, Status.FAILED).value,
+        accuracy=outcome.accuracy if complete else None,
+        loss=outcome.loss if complete else None,
+        spent_flops=outcome.step * plan.flops_per_step,
+        seconds=outcome.seconds,
     )

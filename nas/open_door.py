@@ -17,6 +17,7 @@ from graphs import Topology
 from graphs.dag import edges_of
 from nas.files import replace_file
 from nas.front import pareto
+from nas.halving import BASELINE
 from nas.ledger import Ask, Ledger
 from nas.open_page import page
 from nas.proposal import Later, Proposal
@@ -79,7 +80,7 @@ class OpenDoor:
                 self.taken.add(name)
                 self._own_asks += 1
                 self._own_trials += ask.verdict == "job"
-            if ask.source != "baseline":
+            if ask.source != BASELINE:
                 self._asks += 1
                 self._trials += ask.verdict == "job"
         self._counted = len(ledger.asks)
@@ -152,7 +153,7 @@ class DoorKeeper:
         self._refresh()
 
     def asked(self, ask: Ask, reason: str | None) -> None:
-        """See :class:`nas.study.Observer`."""
+        """See :class:`nas.observer.Observer`."""
         if name_of(ask) is not None:
             self._refresh()
 

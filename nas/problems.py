@@ -12,6 +12,7 @@ from pathlib import Path
 from graphs import Topology
 from graphs.errors import UserError
 from nas import holder, tables
+from nas.confirm import CHECKPOINTS
 from nas.events import Event
 from nas.experiment import Experiment
 from nas.ledger import Ledger
@@ -142,7 +143,8 @@ def _optuna(experiment: Experiment, ledger: Ledger, where: str, nothing: str) ->
         random_share=experiment.search.random_share,
     )
     expected = {None: "RUNNING", Status.COMPLETE: "COMPLETE", Status.FAILED: "FAIL"}
-    for ask, told in zip(ledger.asks, ledger.history(), strict=True):
+    own = ledger.history()[len(ledger.warm) :]  # behind what earlier searches found
+    for ask, told in zip(ledger.asks, own, strict=True):
         trial = ledger.trials.get(-1 if ask.number is None or ask.twin is not None else ask.number)
         status = Status.PRUNED if ask.twin is not None else trial.status if trial is not None else None
         wanted = (
@@ -168,7 +170,10 @@ def of_files(case: Case) -> Iterator[Problem]:
         for folder, numbers in allowed.items():
             for path in sorted((case.folder / folder).glob("[!.]*")):
                 number = _number(path)
-                if number not in numbers:
+                if folder == "checkpoints" and path.match(CHECKPOINTS):
+                    if case.ledger.ended:  # until then the confirmation goes on from it
+                        yield _needless(path, "files", "the checkpoint of a confirmation that is over")
+                elif number not in numbers:
                     yield _needless(path, "files", f"{folder} of a trial that {_why(case, number, folder)}")
         for number in sorted(front):
             yield from _weights(case, number)

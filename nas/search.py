@@ -32,6 +32,7 @@ from nas.pricing import Priced, counted, priced
 from nas.progress import ProgressBoard
 from nas.records import Trial
 from nas.run_folder import RunFolder
+from nas.spending import spending
 from nas.study import ASKS_PER_TRIAL, Study
 from nas.tracker import Tracker
 from nas.views import Views, topology_of
@@ -195,7 +196,8 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console, exe
         try:
             take(study, data.fingerprint, say)
             train_replicas(study, say)
-            study.experiment = views.experiment = board.experiment = with_noise(experiment, study.ledger)
+            measured = with_noise(experiment, study.ledger)
+            study.experiment = views.experiment = board.experiment = live.experiment = measured
             train_gates(study, say)
             study.observers = (board, _Tracking(tracker, views, study), live, *_door(study, board))
             study.run()
@@ -291,7 +293,7 @@ def _totals(views: Views) -> Mapping[str, float]:
     totals = {
         "trials": float(len(views.trials)),
         "front": float(len(views.front)),
-        "spent_gflops": sum(trial.spent_flops for trial in views.trials) / 1e9,
+        "spent_gflops": sum(spending(views.ledger).values()) / 1e9,
     }
     best = views.winner
     return totals | ({f"winner_{name}": value for name, value in best.objectives.items()} if best is not None else {})

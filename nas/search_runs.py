@@ -78,7 +78,7 @@ class SearchRuns:
         topology = self._topology(trial, picture)
         metrics = tracked.seed_metrics(trial)
         run = self._mended(trial, topology, metrics, whole=True)
-        if run.logged:
+        if is_of(run, trial):
             return
         self.store.write(topology, tracked.topology_metrics(trial))
         ended = tracked.status(trial)
@@ -114,7 +114,7 @@ class SearchRuns:
     def _knows(self, trial: Trial) -> bool:
         key = f"{self.key}/{trial.digest or '-'}/s{trial.seed}"
         runs = (self.store.known.get(name) for name in (key, f"{key}/t{trial.number}"))
-        return any(run is not None and run.logged and run.tags.get(NUMBER) == str(trial.number) for run in runs)
+        return any(run is not None and run.tags.get(NUMBER) == str(trial.number) and is_of(run, trial) for run in runs)
 
     def _topology(self, trial: Trial, picture: Picture | None) -> Run:
         name = f"{trial.family} {trial.digest[:8]}" if trial.digest else "no topology"
@@ -136,8 +136,11 @@ class SearchRuns:
         return self.store.run(key, f"seed {trial.seed}", parent=topology, seconds=trial.seconds, tags=number)
 
     def _mended(self, trial: Trial, topology: Run, metrics: list[Measured], *, whole: bool) -> Run:
-        """The run of a trial; made anew where an interrupted attempt left values in it that are not this one's."""
+        """The run of a trial; made anew where it has values of an interrupted attempt, or of one that waited."""
         run = self._seed(trial, topology)
+        if whole and run.logged and not is_of(run, trial):
+            self.store.delete(run)
+            run = self._seed(trial, topology)
         if run.logged:
             return run
         known = {(clean(name), step): value for name, value, step in metrics}
@@ -147,6 +150,12 @@ class SearchRuns:
             self.store.delete(run)
             run = self._seed(trial, topology)
         return run
+
+
+def is_of(run: Run, trial: Trial) -> bool:
+    """Whether a run was written in full and of this end of its trial: one that waited at a rung may go on later."""
+    ours = tracked.tags(trial)
+    return run.logged and all(run.tags.get(name) == ours.get(name) for name in ("status", "reason"))
 
 
 def _fresh(run: Run, metrics: list[Measured]) -> list[Measured]:

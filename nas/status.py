@@ -7,6 +7,7 @@ from nas import holder
 from nas.events import read
 from nas.experiment import Experiment
 from nas.ledger import Ledger
+from nas.noise import with_noise
 from nas.standing import Standing, reference_for, standing, times
 from nas.views import Views
 from nas.volume import Reference
@@ -19,7 +20,7 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.experiment: Experiment = Views.open(folder).experiment
+        self.experiment: Experiment = Views.open(folder).experiment  # as of the last look
         self._reference: Reference | None = None
 
     def look(self) -> Standing:
@@ -27,11 +28,11 @@ class Watch:
         alive, driver = holder.held(self.folder), holder.driver(self.folder)
         events = read(self.folder / "events.jsonl")  # after the lock: what a driver that just ended wrote is in it
         ledger = Ledger.replay(events)
+        # A search may have been made longer since the last look, or have learned its seed noise.
+        self.experiment = with_noise(Experiment.load(self.folder / "experiment.yaml", read_data=False), ledger)
         if self._reference is None or self._reference.problem:
             self._reference = reference_for(self.experiment, ledger)
         finished, last = times(events)
-        # A search may have been made longer since the last look.
-        self.experiment = Experiment.load(self.folder / "experiment.yaml", read_data=False)
         return standing(
             self.experiment, ledger, alive=alive, driver=driver, finished=finished, last=last, reference=self._reference
         )

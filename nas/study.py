@@ -6,7 +6,7 @@ one that was never interrupted.
 
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -14,11 +14,13 @@ from functools import partial
 from typing import Any
 
 from graphs import Topology
+from nas import interrupts, side_jobs
 from nas.baselines import baselines
 from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import pareto, signed
+from nas.halving import BASELINE
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.objectives import values
@@ -31,6 +33,7 @@ from nas.records import STATUS, CurvePoint, Status, Trial
 from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
+from nas.side_jobs import Heard, given_up
 from nas.timing import measured, timing
 from nas.verdict import verdict
 from trainers.catalogue import describe
@@ -76,7 +79,8 @@ class Study:
 
     def run(self) -> None:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
-        ended = self.ledger.ended
+        # Of a search that had ended observers know those that waited then.
+        known = {number: self.ledger.trials[number] for number in self.rungs.waiting if self.ledger.ended}
         self._restore_rungs()
         self._tidy()  # the crash may have come between a result and this
         for number in sorted(self.ledger.curves):  # cut off in the middle: it is trained from the start
@@ -101,9 +105,11 @@ class Study:
             else:
                 running -= 1
                 self._outcome(message)
-        if not ended:
+        if not self.ledger.ended:
             for number in sorted(self.rungs.waiting):
-                self._tell(self.ledger.trials[number])
+                trial = self.ledger.trials[number]
+                if known.get(number) != trial:
+                    self._tell(trial)
             self._commit()
 
     @property
@@ -113,34 +119,14 @@ class Study:
 
     def next_message(self) -> Report | Outcome:
         """What the executor says next; the time it takes is the trials', not the driver's."""
+        interrupts.check()
         with self.timed("training"):
             return self.executor.next()
 
-    def outcomes(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Run jobs that are no trials, each with a number of its own, on all slots; the lost ones again."""
-        waiting, again = iter(jobs), list[Job]()
-        running: dict[int, Job] = {}
-        lost: Counter[int] = Counter()
-        while True:
-            while len(running) < self.executor.slots:
-                job = again.pop() if again else next(waiting, None)
-                if job is None:
-                    break
-                running[job.number] = job
-                self.executor.submit(job)
-            if not running:
-                return
-            message = self.next_message()
-            if isinstance(message, Report):
-                continue
-            job = running.pop(message.number)
-            if message.kind == "lost":
-                lost[job.number] += 1
-                if lost[job.number] <= self.experiment.search.retries:
-                    again.append(job)
-                    continue
-                message = replace(message, kind="failed", reason=_given_up(lost[job.number], message))
-            yield job, message
+    def outcomes(self, jobs: Iterable[Job], heard: Heard | None = None) -> Iterator[tuple[Job, Outcome]]:
+        """Run jobs that are no trials, on all slots; see :func:`nas.side_jobs.run`."""
+        retries = self.experiment.search.retries
+        return side_jobs.run(self.executor, self.next_message, jobs, retries=retries, heard=heard)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -194,7 +180,7 @@ class Study:
         """The next proposal: baselines, proposers, the sampler; None where every point was proposed."""
         index = len(self.ledger.asks)
         if index < len(self.baselines):
-            return Proposal(self.baselines[index], "baseline")
+            return Proposal(self.baselines[index], BASELINE)
         with self.timed("proposing"):
             for proposer in self.proposers:
                 proposal = proposer.propose(self.ledger)
@@ -336,7 +322,7 @@ class Study:
         if outcome.kind == "lost":
             if self._lost(outcome):
                 return
-            outcome = replace(outcome, kind="failed", reason=_given_up(self.experiment.search.retries + 1, outcome))
+            outcome = given_up(self.experiment.search.retries + 1, outcome)
         number = outcome.number
         plan = self._plan(number)
         status = STATUS[outcome.kind]
@@ -387,11 +373,7 @@ class Study:
         kept = {self.folder.weight_file(number) for number in (*(one.number for one in self.front), *self.ledger.open)}
         kept |= {self.folder.checkpoint_file(number) for number in (*self.ledger.open, *self.rungs.waiting)}
         for name in ("weights", "checkpoints"):
-            for pattern in ("trial-*.safetensors", ".trial-*"):
+            for pattern in ("trial-*.safetensors", ".*"):
                 for path in (self.folder.path / name).glob(pattern):
                     if path not in kept:
                         path.unlink(missing_ok=True)
-
-
-def _given_up(times: int, outcome: Outcome) -> str:
-    return f"its worker died {times} times: {outcome.reason}"

@@ -10,7 +10,7 @@ from nas import tracked, tracking
 from nas.problems import Case, Problem, finished
 from nas.records import Trial
 from nas.search import parameters
-from nas.search_runs import SearchRuns
+from nas.search_runs import SearchRuns, is_of
 from nas.stores import NUMBER, Run
 from nas.views import topology_of
 
@@ -106,10 +106,13 @@ def _wrong(case: Case, key: str, runs: list[Run]) -> Iterator[tuple[str, Run | N
                 yield f"RUNNING though nobody trains: {_name(case, key, run.key)}", run
     if key not in by_key:
         yield "the search's own run is missing", None
-    written = {run.tags.get(NUMBER) for run in runs if run.logged}
+    written = {run.tags.get(NUMBER): run for run in runs if run.logged}
     for trial in finished(case) if not case.alive else ():  # whose driver writes in the background
-        if str(trial.number) not in written:
+        own = written.get(str(trial.number))
+        if own is None:
             yield f"the run of trial {trial.number} is missing or half written", None
+        elif not is_of(own, trial):
+            yield f"the run of trial {trial.number} says {own.tags.get('status')}, and not how it ended", own
 
 
 def _orphans(case: Case, key: str, runs: list[Run], ids: set[str]) -> list[Run]:

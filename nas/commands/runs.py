@@ -2,13 +2,11 @@
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+from nas.commands.arguments import AsJson, RunDir
 
 
 def status(

@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nas.commands.arguments import INTERRUPTED, AsJson
 from nas.jobs import Report
-
-INTERRUPTED = 130
 
 
 def train(
@@ -24,9 +23,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of data order and weights.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where it goes; default runs/NAME-DIGEST-sSEED.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted training, to the same bits.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train one topology by an experiment's recipe, with fused kernels, and write a model to use.
 
@@ -35,10 +32,12 @@ def train(
 
     Example: wireloom train runs/digits/winner/topology.yaml --experiment experiments/digits.yaml --seed 7
     """
+    from graphs.memory import keep_memory
     from nas.experiment import Experiment
     from nas.train import Said, default_folder, train_topology
     from search_space.document import read_topology
 
+    keep_memory()
     topology = read_topology(topology_file)
     experiment = Experiment.load(experiment_file)
     if seed is not None:

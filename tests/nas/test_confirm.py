@@ -235,6 +235,16 @@ class TestStudy:
             ours, theirs = (json.dumps(findings(experiment, one.ledger).to_dict()) for one in (done, whole))
             assert ours == theirs
 
+    def test_what_a_crash_left_of_a_training_that_had_ended_goes(self, run, make):
+        experiment = make(confirm={"seeds": 2})
+        left = run(experiment).path / "checkpoints"
+        left.mkdir(exist_ok=True)
+        for name in ("confirm-0123456789ab-4-100.safetensors", ".confirm-0123456789ab-4-100.safetensors.7"):
+            (left / name).write_bytes(b"")
+        again = run(experiment)
+        assert again.jobs == []
+        assert list(left.iterdir()) == []
+
     def test_the_number_of_seeds_from_the_spread_of_a_pilot(self, run, make, fake):
         done = run(make(confirm={"seeds": "auto", "difference": 0.2, "curve": 0}, **STREAMS))
         lineup = lineup_of(done.study.experiment, done.ledger.ordered())

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from nas.keeping import Keeper, Stopwatch
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.spending import spending
+from nas.storage import StorageError
 from trainers import checkpoint
 from trainers.recipe import Recipe
 
@@ -33,10 +35,12 @@ def job(keep: Path, **fields: object) -> Job:
     return Job(7, families.dense(depth=2).to_dict(), "digits", BACKBONE, recipe, 5, 12, 1e6, **given)
 
 
-def run(trial: Job, stop: int | None = None) -> tuple[list[Report], Outcome | None]:
+def run(
+    trial: Job, stop: int | None = None, written: Callable[[Path], None] = lambda path: None
+) -> tuple[list[Report], Outcome | None]:
     """Reports and outcome of a job that is told to stop at a step, or is left there as a kill would leave it."""
     said: list[Report] = []
-    running = evaluate(trial)
+    running = evaluate(trial, written)
     answer = None
     while True:
         try:
@@ -108,6 +112,18 @@ class TestATrialGoesOn:
         assert len(written) == 12
         assert not keep.exists()
 
+    def test_storage_that_is_away_is_no_fault_of_the_topologys(self, keep):
+        asked = []
+
+        def away(path):
+            asked.append(path)
+            raise StorageError("out of reach")
+
+        _, outcome = run(job(keep), written=away)
+        assert outcome is not None
+        assert outcome.kind == "complete"
+        assert asked == [keep] * 12  # it is tried each time
+
     @pytest.mark.parametrize("change", ["seed", "half", "text"])
     def test_the_checkpoint_of_something_else_is_worth_nothing(self, keep, change):
         whole, ended = run(replace(job(keep), keep=None))
@@ -143,11 +159,11 @@ def test_writing_is_not_training(tmp_path, monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr("nas.keeping.time.perf_counter", lambda: float(next(now)))
     watch = Stopwatch()
-    keeper = Keeper(tmp_path / "a", 0.0, watch, lambda path: None)
+    keeper = Keeper(tmp_path / "a", 0.0, watch, lambda path: next(now))
     watch.run(True)  # 0
     assert keeper.notes()["seconds"] == "1.0"  # 1: written from here
-    keeper.saved()  # to 2
-    watch.run(False)  # 3
+    keeper.saved()  # to 3, with 2 for bringing it elsewhere
+    watch.run(False)  # 4
     assert watch.seconds == 2.0
 
 

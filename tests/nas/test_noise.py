@@ -6,6 +6,7 @@ import pytest
 
 from nas.errors import ExperimentError
 from nas.executors.serial import SerialExecutor
+from nas.jobs import Outcome
 from nas.ledger import Ledger
 from nas.noise import REPLICAS, blurred, noise, train_replicas, with_noise
 from nas.run_folder import RunFolder
@@ -27,13 +28,13 @@ def replica(seed, accuracy, digest="d", depth=3):
 
 @pytest.fixture
 def search(tmp_path, fake):
-    def run(experiment, trainer=None):
+    def run(experiment, trainer=None, say=lambda _: None):
         path = tmp_path / "run"
         begun = (path / "events.jsonl").exists()
         held = RunFolder.resume(path, experiment) if begun else RunFolder.create(path, experiment)
         try:
             study = Study(experiment, held, SerialExecutor(trainer or fake()))
-            train_replicas(study, lambda _: None)
+            train_replicas(study, say)
             study.experiment = with_noise(experiment, study.ledger)
             study.run()
         finally:
@@ -91,10 +92,33 @@ def test_a_resumed_search_trains_what_is_missing(make, search, fake, tmp_path):
     log.write_text("".join(lines[:3]))  # two replicas
     trainer = fake()
     again = search(experiment, trainer)
-    assert len([job for job in trainer.jobs if job.number == -1]) == REPLICAS - 2
+    assert len([job for job in trainer.jobs if job.number < 0]) == REPLICAS - 2
     assert again.ledger.ordered() == whole.ledger.ordered()
     assert again.experiment.objectives == whole.experiment.objectives
     assert len([line for line in log.read_text().splitlines() if json.loads(line)["event"] == "replica"]) == REPLICAS
+
+
+def test_a_lost_worker_is_no_verdict_on_a_replica(make, search, fake):
+    lost = []
+
+    def unlucky(job):
+        if job.number < 0 and not lost:
+            lost.append(job)
+            return Outcome(job.number, "lost", 0, 0.0, reason="its worker died")
+        return (yield from fake()(job))
+
+    study = search(make(objectives=AUTO, trials=2, confirm=None), unlucky)
+    assert len(lost) == 1
+    assert [event["status"] for event in study.ledger.replicas] == ["COMPLETE"] * REPLICAS
+    assert len({event["seed"] for event in study.ledger.replicas}) == REPLICAS
+
+
+def test_too_few_that_end_are_said(make, search, fake):
+    said = []
+    study = search(make(objectives=AUTO, trials=2, confirm=None), fake(ends=("diverged",)), said.append)
+    assert said[-1] == "fewer than 3 of the residual network's 5 seeds came to an end: epsilon: auto counts as none"
+    assert study.experiment.objectives[0].epsilon == "auto"
+    assert len(search(make(objectives=AUTO, trials=2, confirm=None), fake(ends=("diverged",))).ledger.replicas) == 5
 
 
 def test_without_auto_nothing_is_trained(make, search, fake):

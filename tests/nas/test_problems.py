@@ -158,3 +158,23 @@ def test_every_kind_of_trial_at_any_moment_is_in_order(make, study, fake, wide, 
     (run / "lock.json").write_text('{"data_fingerprint": "x"}')
     files = [one for one in found(run) if not one.what.startswith("the weights of trial")]  # they are no tensors here
     assert {one.kind for one in files} == {"views"}  # which nobody wrote
+
+
+def test_what_earlier_searches_found_is_no_ask_of_this_one(run):
+    last = max(event["ask"] for event in events(run) if event["event"] == "ask")
+    asked = next(event for event in events(run) if event["event"] == "ask" and event["verdict"] == "job")
+    one = {"point": asked["point"], "status": "COMPLETE", "values": [0.5, 1.0], "digest": "0123456789ab"}
+    warm = {"event": "warm", "runs": ["before"], "told": [one, one]}
+    kept = [*events(run)[:1], warm, *events(run)[1:]]
+    (run / "events.jsonl").write_text("".join(json.dumps(event | {"seq": at}) + "\n" for at, event in enumerate(kept)))
+    assert len(Views.open(run).ledger.history()) == last + 1 + 2
+    assert found(run) == []
+
+
+def test_the_checkpoint_of_a_confirmation_is_needed_until_the_search_has_ended(run):
+    left = run / "checkpoints" / "confirm-0123456789ab-4-100.safetensors"
+    put(left)
+    (one,) = found(run)
+    assert (one.where, one.what) == (str(left), "the checkpoint of a confirmation that is over")
+    rewrite(run, lambda event: None if event["event"] == "end" else event)
+    assert [one for one in found(run) if one.where == str(left)] == []

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from nas.errors import RunFolderError
-from nas.events import read
+from nas.events import EventLog, read
 from nas.front import pareto
 from nas.halving import promoted
 from nas.ledger import Ledger
@@ -116,6 +116,30 @@ class TestSearch:
         assert sorted(heard) == list(range(24))
         waiting = sorted(done.rungs.waiting)
         assert heard[-len(waiting) :] == waiting
+
+    def test_of_a_search_made_longer_observers_hear_what_is_new(self, experiment, done, study, fake, make, wide):
+        log = EventLog(done.folder.log.path)
+        log.append("end", trained=24, asks=len(done.ledger.asks))
+        log.close()
+        before = {trial.number: trial for trial in done.ledger.ordered()}
+        heard = []
+
+        class Witness:
+            def asked(self, ask, reason):
+                pass
+
+            def reported(self, report, steps):
+                pass
+
+            def finished(self, trial):
+                heard.append(trial)
+
+        longer = study(experiment.replace(trials=40), fake(ends=MIXED), observers=(Witness(),))
+        after = {trial.number: trial for trial in longer.ledger.ordered()}
+        assert longer.rungs.waiting - before.keys()
+        assert {trial.number: trial for trial in heard} == {n: one for n, one in after.items() if before.get(n) != one}
+        assert len(heard) == len({trial.number for trial in heard})
+        assert any(before.get(trial.number) for trial in heard)  # some of those that waited went on
 
     def test_cut_off_anywhere(self, experiment, done, study, fake, tmp_path):
         lines = (done.folder.log.path).read_bytes().splitlines(keepends=True)

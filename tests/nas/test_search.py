@@ -15,7 +15,9 @@ from rich.console import Console
 from graphs import TopologyError
 from nas.errors import ExperimentError
 from nas.events import read
+from nas.executors.serial import SerialExecutor
 from nas.experiment import Experiment
+from nas.live import LivePage
 from nas.run_folder import RunFolder
 from nas.search import check_reachable, plan_of, run_search
 from search_space.document import dump
@@ -395,3 +397,23 @@ def test_a_ctrl_c_that_python_dropped_ends_the_search_at_the_next_report(make, s
     with pytest.raises(KeyboardInterrupt):
         search(make(), tmp_path / "run")
     assert [event["event"] for event in read(tmp_path / "run" / "events.jsonl")] == ["start", "ask"]
+
+
+def test_who_looks_on_sees_the_front_of_the_measured_seed_noise(make, fake, monkeypatch, tmp_path):
+    monkeypatch.setenv("WIRELOOM_TRACKING", "off")
+    seen = []
+
+    def write(page, *, refresh):
+        seen.append(page.experiment.objectives[0].epsilon)
+
+    monkeypatch.setattr(LivePage, "write", write)
+    objectives = [
+        {"metric": "accuracy", "goal": "maximize", "epsilon": "auto"},
+        {"metric": "flops", "goal": "minimize"},
+    ]
+    experiment = make(objectives=objectives, trials=2, confirm=None)
+    folder = RunFolder.create(tmp_path / "run", experiment)
+    done = run_search(experiment, folder, Console(quiet=True), SerialExecutor(fake()))
+    folder.log.close()
+    assert seen[0] == "auto"
+    assert seen[-1] == done.views.experiment.objectives[0].epsilon > 0

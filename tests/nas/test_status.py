@@ -5,7 +5,12 @@ import pytest
 
 from nas.errors import RunFolderError
 from nas.events import EventLog
+from nas.executors.serial import SerialExecutor
+from nas.front import pareto
+from nas.noise import train_replicas, with_noise
+from nas.run_folder import RunFolder
 from nas.status import Watch
+from nas.study import Study
 
 
 @pytest.fixture
@@ -69,3 +74,22 @@ def test_of_no_run(tmp_path, wireloom):
     ran = wireloom("status", tmp_path)
     assert ran.status == 2
     assert "Traceback" not in ran.err
+
+
+def test_the_front_is_that_of_the_measured_seed_noise(make, fake, wide, tmp_path):
+    objectives = [
+        {"metric": "accuracy", "goal": "maximize", "epsilon": "auto"},
+        {"metric": "flops", "goal": "minimize"},
+    ]
+    experiment = make(objectives=objectives, space=wide, trials=16, search={"sampler": "random"}, confirm=None)
+    folder = RunFolder.create(tmp_path / "run", experiment)
+    study = Study(experiment, folder, SerialExecutor(fake()))
+    train_replicas(study, lambda _: None)
+    study.experiment = with_noise(experiment, study.ledger)
+    study.run()
+    folder.log.close()
+    watch = Watch(tmp_path / "run")
+    trials = study.ledger.ordered()
+    expected = pareto(trials, study.experiment.objectives)
+    assert watch.look().front == expected != pareto(trials, experiment.objectives)
+    assert watch.experiment.objectives == study.experiment.objectives

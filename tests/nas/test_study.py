@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from graphs import Topology, TopologyError
+from nas import interrupts
 from nas.events import read
 from nas.front import pareto
 from nas.halving import goes_on
@@ -368,3 +369,16 @@ def test_the_table_of_an_interrupted_search_holds_the_finished_trials(make, stud
     assert list(ledger.open) == [2]
     write_trials(tmp_path / "trials.csv", ledger.ordered(), make().objectives)
     assert [row["number"] for row in rows(tmp_path / "trials.csv")] == ["0", "1"]
+
+
+def test_a_ctrl_c_that_got_lost_arrives_at_the_next_message(make, study, fake, monkeypatch):
+    def pressed(job):
+        for report in fake()(job):
+            interrupts._pressed.set()  # while Python is in a callback, where it is dropped
+            yield report
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            study(make(trials=1), pressed)
+    finally:
+        interrupts._pressed.clear()

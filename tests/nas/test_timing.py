@@ -8,14 +8,15 @@ from graphs.errors import UserError
 from nas import evaluate as worker
 from nas.evaluate import evaluate
 from nas.executors.serial import SerialExecutor
-from nas.jobs import Outcome, Report
+from nas.jobs import Job, Outcome, Report
 from nas.latency import Latency
 from nas.ledger import Ledger
-from nas.pricing import priced
+from nas.pricing import backbone_options, priced
 from nas.records import Status
 from nas.run_folder import RunFolder
 from nas.study import Study
 from nas.timing import measured, timing
+from trainers.recipe import Recipe
 
 BOTH = [{"metric": "accuracy", "goal": "maximize"}, {"metric": "latency", "goal": "minimize"}]
 
@@ -124,7 +125,37 @@ def test_a_network_that_cannot_be_timed_failed(make, monkeypatch, tmp_path):
     monkeypatch.setattr(worker, "latency", broken)
     study = search(small(make, limits={"latency": 2.0}), tmp_path / "run")
     assert {trial.status for trial in study.ledger.ordered()} == {Status.FAILED}
-    assert "MemoryError" in (study.ledger.ordered()[0].reason or "")
+    assert study.ledger.ordered()[0].reason == "out of memory: no room"
+
+
+def test_it_is_timed_where_it_is_to_be_trained(make, monkeypatch):
+    seen = []
+
+    def pretend(model, other, inputs, runs):
+        networks = [next(one.parameters()) for one in (model, other)]
+        seen.extend(tensor.device.type for tensor in (*networks, inputs))
+        return Latency(3.0, 3.0)
+
+    monkeypatch.setattr(worker, "latency", pretend)
+    experiment = small(make, limits={"latency": 2.0})
+    plan = priced(experiment, families.residual(depth=2))
+    job = Job(
+        number=0,
+        topology=plan.topology.to_dict(),
+        data="digits",
+        backbone=backbone_options(experiment),
+        recipe=Recipe(32, 1e-3, 0.0, 0.0, 1.0, 1),
+        seed=0,
+        steps=plan.steps,
+        flops_per_step=plan.flops_per_step,
+        report_at=(),
+        latency=timing(experiment, plan, Ledger()),
+        device="meta",
+    )
+    with pytest.raises(StopIteration) as ended:
+        next(evaluate(job))
+    assert ended.value.value.kind == "rejected"
+    assert seen == ["meta"] * 3
 
 
 def test_a_real_measurement(make, tmp_path):

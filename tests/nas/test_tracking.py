@@ -379,6 +379,16 @@ def test_a_trial_that_is_trained_again_does_not_double_its_points(folder, other)
     assert [(point.step, point.value) for point in history] == [(point.step, point.train_loss) for point in curve]
 
 
+def test_a_trial_that_waited_and_went_on_is_shown_as_it_ended(folder):
+    subject = tracker(folder, "waited")
+    short = replace(TRIAL, status=Status.PRUNED, curve=CURVE[:3], accuracy=0.1, reason="waits after 3 of 9 steps")
+    whole_search(subject, [short])
+    whole_search(tracker(folder, "waited"), [TRIAL])
+    whole_search(tracker(folder, "at once"), [TRIAL])
+    seed = f"/{TRIAL.digest}/s0"
+    assert snapshot(folder, "waited")[seed] == snapshot(folder, "at once")[seed]
+
+
 def test_of_runs_made_twice_one_is_left(folder):
     """As when a server carries out a call after its caller gave up waiting."""
     subject = tracker(folder, "double")

@@ -70,6 +70,16 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
     assert {one.status for one in store(run).known.values()} == {"FINISHED"}
 
 
+def test_a_run_that_says_another_end_is_found_and_mended(run):
+    assert doctor.repair(run).healthy
+    held = store(run)
+    seed = next(one for name, one in held.known.items() if "/s" in name)
+    held.write(seed, tags={"status": "PRUNED"})
+    assert whats(run) == [f"the run of trial {seed.tags['number']} says PRUNED, and not how it ended"]
+    assert doctor.repair(run).healthy
+    assert whats(run) == []
+
+
 def test_a_server_that_is_away_is_said(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     (one,) = doctor.diagnose(run).found

@@ -30,6 +30,13 @@ def test_it_says_what_came_out_and_what_next(wireloom, files, tmp_path):
     assert again.out.splitlines()[-3:] == ran.out.splitlines()[-3:]
 
 
+def test_freed_memory_is_kept(wireloom, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("graphs.memory.keep_memory", lambda: asked.append(True))
+    assert wireloom("train", tmp_path / "t.yaml", "--experiment", tmp_path / "e.yaml").status == 2  # no such files
+    assert asked == [True]
+
+
 def test_json_alone_goes_to_programs(wireloom, files):
     ran = wireloom("train", *files, "--out", "here", "--json")
     assert ran.status == 0
