@@ -8,7 +8,7 @@ per part of the channels, and ``(parts, parts)``, destination first, for entries
 import torch
 from torch import Tensor
 
-from graphs.weights import Grain, Permutations, Place, Sigmoid, Sinkhorn, Softmax, Sum, Times, Weight
+from graphs.weights import Grain, Permutations, Place, Sigmoid, Sinkhorn, Softmax, Sum, Times, TopK, Weight
 
 MIN_NORM = 1e-6  # what the mean square of a normalised vector is raised by
 
@@ -81,6 +81,17 @@ def sinkhorn(logits: Tensor, iterations: int, entry_axes: int) -> Tensor:
     return logits.exp()
 
 
+def chosen(scores: Tensor, fan_in: int) -> Tensor:
+    """Ones at the ``fan_in`` greatest scores of each row, exactly, and zeros; their gradient is the scores'.
+
+    Of equal scores the last is taken, as :class:`graphs.weights.TopK` says.
+    """
+    fixed = scores.detach()
+    order = fixed.flip(-1).argsort(dim=-1, descending=True, stable=True)[..., :fan_in]
+    ones = torch.zeros_like(fixed).scatter(-1, scores.shape[-1] - 1 - order, 1.0)
+    return ones + (scores - fixed)
+
+
 def combine(rule: Weight, parts: list[Tensor], dim: int) -> Tensor:
     """The tensor of a rule made of others, but for products and placements."""
     entry_axes = 0 if rule.grain == Grain() else 2 if rule.grain.full else 1
@@ -98,6 +109,8 @@ def combine(rule: Weight, parts: list[Tensor], dim: int) -> Tensor:
         case Softmax(temperature=temperature, over=over):
             axis = -1 if over == "sources" else -2
             return torch.softmax(lifted[0] / temperature, dim=axis - entry_axes)
+        case TopK(fan_in=fan_in):
+            return chosen(lifted[0], fan_in)
         case Sigmoid(scale=scale):
             return torch.sigmoid(lifted[0]) * scale
         case Sinkhorn(iterations=iterations):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import groupby
 
+from graphs.scalar_lines import sinkhorn, top_k
 from graphs.weights import (
     Bernoulli,
     Constant,
@@ -24,6 +25,7 @@ from graphs.weights import (
     Sum,
     Tanh,
     Times,
+    TopK,
     Weight,
     walk,
 )
@@ -59,7 +61,7 @@ class Scalars:
     def edge(self, start: int, end: int, label: str) -> None:
         self.edges.append((start, end, label))
 
-    def _shared(self, key: object, colour: str, children: list[tuple[int, str]]) -> int:
+    def shared(self, key: object, colour: str, children: list[tuple[int, str]]) -> int:
         if key not in self._known:
             node = self._known[key] = self.node(colour)
             self.edges += [(node, child, label) for child, label in children]
@@ -70,7 +72,7 @@ class Scalars:
 
     def _learned(self, key: object, colour: str, grain: Grain, children: Sequence[tuple[int, str]] = ()) -> int:
         """A scalar that is learned, drawn or computed, of the given grain."""
-        node = self._shared(key, colour if grain == Grain() else f"{colour} grain {grain}", list(children))
+        node = self.shared(key, colour if grain == Grain() else f"{colour} grain {grain}", list(children))
         if grain != Grain():
             self._fine.add(node)
         if grain.full:
@@ -78,7 +80,7 @@ class Scalars:
         return node
 
     def constant(self, value: Fraction) -> int:
-        node = self._shared(("constant", value), f"constant {value}", [])
+        node = self.shared(("constant", value), f"constant {value}", [])
         self._constants[node] = value
         return node
 
@@ -115,7 +117,7 @@ class Scalars:
             children = [(node, "factor") for node in plain]
             for i, run in enumerate(runs):
                 children += [(node, "factor" if len(runs) == 1 else f"factor {i}") for node in run]
-            node = self._shared(("product", tuple(others)), "product", children)
+            node = self.shared(("product", tuple(others)), "product", children)
             self._factors[node] = tuple(others)
         return self.times(fixed, node)
 
@@ -133,7 +135,7 @@ class Scalars:
             return {UNIT: self._constants[node]} if self._constants[node] else {}
         return self._sums.get(node, {node: Fraction(1)})
 
-    def _share(self, whole: object, keys: Sequence[object], node: int) -> int:
+    def share(self, whole: object, keys: Sequence[object], node: int) -> int:
         """``node`` as one of the shares, known by ``keys``, that sum to one."""
         self._share_of[node] = whole
         self._shares.setdefault(whole, Counter(keys))
@@ -164,8 +166,8 @@ class Scalars:
                     terms.append(self.constant(factor) if part == UNIT else part)
                 else:
                     pair = [(part, "factor"), (self.constant(factor), "factor")]
-                    terms.append(self._shared(("multiple", part, factor), "multiple", pair))
-            self._sums[self._shared(key, "sum", [(node, "term") for node in terms])] = parts
+                    terms.append(self.shared(("multiple", part, factor), "multiple", pair))
+            self._sums[self.shared(key, "sum", [(node, "term") for node in terms])] = parts
         return self._known[key]
 
     def linear(self, row: dict[int, int]) -> int:
@@ -177,13 +179,13 @@ class Scalars:
                 term = self.node("term")
                 self.edges += [(term, value, "value"), (term, coefficient, "coefficient")]
                 terms.append((term, "term"))
-            self._shared(("linear", key), "linear", terms)
+            self.shared(("linear", key), "linear", terms)
         return self._known["linear", key]
 
     def norm(self, name: str, kind: str, value: int) -> int:
         """The value ``value`` normalised, with learned scalars of its own."""
-        gain = self._shared(("norm gain", name), f"parameter norm {kind}", [])
-        return self._shared(("norm", name, value), f"norm {kind}", [(value, "of"), (gain, "gain")])
+        gain = self.shared(("norm gain", name), f"parameter norm {kind}", [])
+        return self.shared(("norm", name, value), f"norm {kind}", [(value, "of"), (gain, "gain")])
 
     def entries(self, weight: Weight, keys: Sequence[int] = ()) -> Entries:
         """A function that gives the node of each entry of ``weight``; ``keys`` are the nodes of the mix's keys."""
@@ -224,7 +226,9 @@ class Scalars:
             case Softmax():
                 return self._softmax(weight, inner[0])
             case Sinkhorn():
-                return self._sinkhorn(weight, inner[0])
+                return sinkhorn(self, weight, inner[0])
+            case TopK():
+                return top_k(self, weight, inner[0])
         raise NotImplementedError(f"no identity for the rule {type(weight).__name__}")
 
     def _parameter(self, weight: Parameter) -> Entries:
@@ -242,7 +246,7 @@ class Scalars:
             keep = Fraction(weight.keep[i][j])
             if keep in (0, 1):
                 return self.constant(keep) if keep else None
-            return self._shared(("bernoulli", weight.name, i, j), f"bernoulli {keep}", [])
+            return self.shared(("bernoulli", weight.name, i, j), f"bernoulli {keep}", [])
 
         return entry
 
@@ -257,30 +261,30 @@ class Scalars:
 
         def applied(owner: tuple[object, ...], place: int) -> tuple[int, str]:
             """A learned vector of ``owner``, the one for this place, applied to the key there."""
-            vector = self._shared(("vector", *owner, place), f"parameter vector {traits}", [])
+            vector = self.shared(("vector", *owner, place), f"parameter vector {traits}", [])
             children = [(vector, "by"), (read[place], "to")]
             if weight.gain:
                 gain = ("gain", name, 0 if weight.each else place)
-                children.append((self._shared(gain, "parameter gain", []), "gain"))
-            return self._shared(("applied", *owner, place, read[place]), "applied", children), "part"
+                children.append((self.shared(gain, "parameter gain", []), "gain"))
+            return self.shared(("applied", *owner, place, read[place]), "applied", children), "part"
 
         def each(i: int, j: int) -> int:
             # One vector for all keys, so that columns of one key are one expression.
-            vector = self._shared(("vector", name, i), f"parameter vector {traits}", [])
+            vector = self.shared(("vector", name, i), f"parameter vector {traits}", [])
             children = [(vector, "by"), (read[j], "to")]
             if weight.gain:
-                children.append((self._shared(("gain", name), "parameter gain", []), "gain"))
+                children.append((self.shared(("gain", name), "parameter gain", []), "gain"))
             return self._learned(("generated", name, i, read[j]), "generated each", weight.grain, children)
 
         def together(i: int, j: int) -> int:
             if weight.hidden:
                 parts = [applied((name,), place) for place in range(len(read))]
-                layer = self._shared(("hidden", name, read), f"hidden {weight.hidden} {traits}", parts)
-                last = self._shared(("last", name, i, j), f"parameter last {traits}", [])
+                layer = self.shared(("hidden", name, read), f"hidden {weight.hidden} {traits}", parts)
+                last = self.shared(("last", name, i, j), f"parameter last {traits}", [])
                 children = [(layer, "layer"), (last, "by")]
             else:
                 children = [applied((name, i, j), place) for place in range(len(read))]
-            group = self._shared(("together", name, read), f"read together {traits}", [(key, "key") for key in read])
+            group = self.shared(("together", name, read), f"read together {traits}", [(key, "key") for key in read])
             children.append((group, "group"))
             return self._learned(("generated", name, i, j, read), "generated", weight.grain, children)
 
@@ -292,10 +296,10 @@ class Scalars:
         at_zero = Fraction(1, 2) if isinstance(weight, Sigmoid) else Fraction(0)
 
         def entry(i: int, j: int) -> int:
-            node = self._logit(inner(i, j))
+            node = self.logit(inner(i, j))
             if self._constants.get(node) == 0:
                 return self.constant(scale * at_zero)
-            return self.times(scale, self._shared((name, node), name, [(node, "of")]))
+            return self.times(scale, self.shared((name, node), name, [(node, "of")]))
 
         return entry
 
@@ -306,11 +310,11 @@ class Scalars:
         @functools.cache
         def line(place: int) -> tuple[int, ...]:
             along = [(place, h) for h in range(k)] if weight.over == "sources" else [(h, place) for h in range(m)]
-            return tuple(self._logit(inner(*cell)) for cell in along)
+            return tuple(self.logit(inner(*cell)) for cell in along)
 
         @functools.cache
         def group(place: int) -> int:
-            return self._shared(
+            return self.shared(
                 ("group", tuple(sorted(line(place)))), "softmax group", [(n, "logit") for n in line(place)]
             )
 
@@ -321,39 +325,8 @@ class Scalars:
                 return self.constant(Fraction(1, len(logits)))
             children = [(group(place), "group"), (logits[own], "logit")]
             keys = [("softmax", group(place), logit, temperature) for logit in logits]
-            node = self._shared(keys[own], f"softmax temperature {temperature}", children)
-            return self._share((group(place), temperature), keys, node)
-
-        return entry
-
-    def _sinkhorn(self, weight: Sinkhorn, inner: Entries) -> Entries:
-        """Rows and columns may be permuted, so each is a node that its logits hang on."""
-        n = weight.shape[0]
-
-        @functools.cache
-        def spelled() -> tuple[int, list[int]] | None:
-            """The whole and its cells; None where all logits are equal for ever."""
-            logits = tuple(self._logit(inner(a, b)) for a in range(n) for b in range(n))
-            if len(set(logits)) == 1:
-                return None
-            key = ("sinkhorn", weight.iterations, logits)
-            rows = [self._shared((*key, "row", a), "sinkhorn row", []) for a in range(n)]
-            columns = [self._shared((*key, "column", b), "sinkhorn column", []) for b in range(n)]
-            cells = []
-            for place, node in enumerate(logits):
-                children = [(node, "logit"), (rows[place // n], "row"), (columns[place % n], "column")]
-                cells.append(self._shared((*key, "cell", place), "sinkhorn cell", children))
-            whole = self._shared((*key, "group"), f"sinkhorn {weight.iterations}", [(cell, "cell") for cell in cells])
-            return whole, cells
-
-        def entry(i: int, j: int) -> int:
-            known = spelled()
-            if known is None:
-                return self.constant(Fraction(1, n))
-            whole, cells = known
-            children = [(whole, "group"), (cells[i * n + j], "own")]
-            node = self._shared(("entry", whole, i, j), "sinkhorn entry", children)
-            return self._share((whole, i), [("entry", whole, i, b) for b in range(n)], node)  # rows are divided last
+            node = self.shared(keys[own], f"softmax temperature {temperature}", children)
+            return self.share((group(place), temperature), keys, node)
 
         return entry
 
@@ -374,7 +347,7 @@ class Scalars:
 
         return entry
 
-    def _logit(self, node: int | None) -> int:
+    def logit(self, node: int | None) -> int:
         return self.constant(Fraction(0)) if node is None else node
 
     def _matmul(self, left: Weight, right: Weight, first: Entries, second: Entries) -> Entries:

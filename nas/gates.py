@@ -35,7 +35,7 @@ def gated(experiment: "Experiment") -> Priced:
     settings = experiment.search.gates
     assert settings is not None, "the file asks for no gates"
     depth = max(int(end) for end in experiment.space.depth.extremes()) if settings.depth is None else settings.depth
-    topology = supernet(depth, kind=settings.kind, temperature=settings.temperature)
+    topology = supernet(depth, kind=settings.kind, temperature=settings.temperature, fan_in=settings.fan_in)
     try:
         whole: Priced | None = priced(experiment, topology)
     except TrainerError as error:

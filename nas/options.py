@@ -26,10 +26,11 @@ class Gates(Strict):
 
     It costs ``budget`` times the budget of a trial. Every block and the output keep the ``fan_in`` edges of the
     greatest gates, in the second topology one fewer, and so on; with ``chain`` the edge from the block just before is
-    always among them. ``depth`` is the space's greatest if left out; ``temperature`` is of softmax alone.
+    always among them. ``depth`` is the space's greatest if left out; ``temperature`` is of softmax and
+    top_k, whose gates are one for the ``fan_in`` greatest and zero for the others while it is trained.
     """
 
-    kind: Literal["softmax", "learned"] = "softmax"
+    kind: Literal["softmax", "learned", "top_k"] = "softmax"
     depth: int | None = Field(default=None, ge=1, le=MOST_DEPTH)
     budget: float = Field(default=1.0, gt=0, le=1000)
     fan_in: int = Field(default=3, ge=1, le=MOST_DEPTH)

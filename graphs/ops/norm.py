@@ -64,7 +64,9 @@ def _(
 
 def _keep(ctx: Any, inputs: tuple[list[Tensor], Tensor, Tensor, bool], output: Any) -> None:
     sources, weight, gain, _ = inputs
-    ctx.save_for_backward(weight, gain, output[1], *sources)
+    _, scale, sums = output
+    ctx.mark_non_differentiable(scale, *sums)  # for the backward pass alone: a loss on them would have no gradient
+    ctx.save_for_backward(weight, gain, scale, *sources)
 
 
 def _backward(ctx: Any, grads: list[Tensor], scale: Tensor, sums: list[Tensor]) -> Any:

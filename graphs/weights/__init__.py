@@ -25,6 +25,8 @@ from graphs.weights.functions import Sigmoid as Sigmoid
 from graphs.weights.functions import Sinkhorn as Sinkhorn
 from graphs.weights.functions import Softmax as Softmax
 from graphs.weights.functions import Tanh as Tanh
+from graphs.weights.functions import TopK as TopK
+from graphs.weights.functions import greatest as greatest
 from graphs.weights.grain import CHANNEL as CHANNEL
 from graphs.weights.grain import MATRIX as MATRIX
 from graphs.weights.grain import SCALAR as SCALAR

@@ -1,4 +1,4 @@
-"""Rules that bend other rules: softmax, sigmoid, tanh, and doubly stochastic matrices."""
+"""Rules that bend other rules: softmax, sigmoid, tanh, the choice of the greatest, doubly stochastic matrices."""
 
 import math
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from itertools import permutations
 from typing import Literal
 
 from graphs.errors import TopologyError
+from graphs.weights.grain import SCALAR
 from graphs.weights.leaves import checked_positive
 from graphs.weights.numbers import Flags, Matrix, Number
 from graphs.weights.rule import Rule, Values
@@ -93,6 +94,37 @@ class Tanh(_Function):
 
     def support(self) -> Flags:
         return self.of.support()
+
+
+@dataclass(frozen=True)
+class TopK(_Function):
+    """One for the ``fan_in`` sources of the greatest entries of each row, zero for the others; of equal ones the last.
+
+    Straight through: in a backward pass it is not there, so that its gradient goes to every entry of ``of``. With
+    ``Softmax(parameter)`` that is the dense softmax's, with a parameter alone the identity's. Source: arXiv 1308.3432.
+    """
+
+    of: Rule
+    fan_in: int
+
+    def __post_init__(self) -> None:
+        k = self.of.shape[1]
+        whole = isinstance(self.fan_in, int) and not isinstance(self.fan_in, bool)
+        if not whole or not 1 <= self.fan_in <= k:
+            raise TopologyError(f"a choice of {self.fan_in!r} among {k} sources; 1 to {k} was expected")
+        if self.of.grain != SCALAR:
+            raise TopologyError(
+                f"a choice of sources by weights of grain {self.of.grain}; one number an edge was expected"
+            )
+
+    def compute(self, parts: tuple[Matrix, ...], values: Values | None) -> Matrix:
+        return tuple(greatest(row, self.fan_in) for row in parts[0])
+
+
+def greatest(row: tuple[Number, ...], count: int) -> tuple[int, ...]:
+    """Ones at the ``count`` greatest, of equal ones the last, and zeros."""
+    kept = sorted(range(len(row)), key=lambda j: (row[j], j))[-count:]
+    return tuple(int(j in kept) for j in range(len(row)))
 
 
 @dataclass(frozen=True)

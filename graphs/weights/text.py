@@ -7,7 +7,7 @@ from typing import Any
 
 from graphs.errors import TopologyError
 from graphs.weights.algebra import Place, Product, Sum, Times
-from graphs.weights.functions import Permutations, Sigmoid, Sinkhorn, Softmax, Tanh
+from graphs.weights.functions import Permutations, Sigmoid, Sinkhorn, Softmax, Tanh, TopK
 from graphs.weights.grain import Grain
 from graphs.weights.leaves import Bernoulli, Constant, Generated, Parameter
 from graphs.weights.numbers import Number, finite
@@ -27,6 +27,7 @@ RULES: dict[str, type[Rule]] = {
         Softmax,
         Sigmoid,
         Tanh,
+        TopK,
         Sinkhorn,
         Permutations,
     )
@@ -34,7 +35,7 @@ RULES: dict[str, type[Rule]] = {
 
 _RULE_FIELDS = {"of", "left", "right"}
 _MATRIX_FIELDS = {"entries", "initial", "keep"}
-_WHOLE_FIELDS = {"iterations", "hidden"}
+_WHOLE_FIELDS = {"iterations", "hidden", "fan_in"}
 MAX_NESTING = 100
 
 

@@ -30,6 +30,7 @@ from graphs.weights import (
     Sum,
     Tanh,
     Times,
+    TopK,
     Weight,
     walk,
 )
@@ -73,6 +74,9 @@ def entries(weight: Weight, values: Mapping[str, Matrix]) -> list[list[Fraction]
             return rows(lambda i, j: scale * (1 / (1 + math.exp(-inner[0][i][j])) if inner[0][i][j] else half))
         case Tanh():
             return rows(lambda i, j: math.tanh(inner[0][i][j]))
+        case TopK(fan_in=count):
+            beaten = [[sum((x, h) > (y, j) for h, x in enumerate(row)) for j, y in enumerate(row)] for row in inner[0]]
+            return rows(lambda i, j: beaten[i][j] < count)
         case Permutations():
             orders = list(itertools.permutations(range(m)))
             return rows(lambda i, j: sum(inner[0][0][s] for s, order in enumerate(orders) if order[i] == j))

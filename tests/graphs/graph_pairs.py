@@ -20,6 +20,7 @@ from graphs.weights import (
     Sinkhorn,
     Tanh,
     Times,
+    TopK,
     beside,
     ones,
     pick,
@@ -125,6 +126,13 @@ SAME = {
     "a sigmoid of nothing": (_edge(Sigmoid(Constant(((0, 0),)))), _edge(Constant(((F(1, 2), F(1, 2)),)))),
     "a tanh of nothing": (_edge(Sum((Tanh(Constant(((0, 0),))), ones(1, 2)))), _edge(ones(1, 2))),
     "equal logits, fixed": (_edge(Softmax(Constant(((3, 3),)))), _edge(Constant(((F(1, 2), F(1, 2)),)))),
+    "all are chosen": (_edge(TopK(Parameter("p", ((0, 1),)), 2)), _edge(ones(1, 2))),
+    "a choice among numbers": (_edge(TopK(Constant(((F(1, 2), F(1, 3)),)), 1)), _edge(Constant(((1, 0),)))),
+    "of equal ones the last": (_edge(TopK(Constant(((3, 3),)), 1)), _edge(Constant(((0, 1),)))),
+    "a choice, the sources the other way round": (
+        _edge(pick(TopK(Parameter("p", ((0, 1),)), 1), columns=[1, 0])),
+        _edge(TopK(Parameter("p", ((0, 1),)), 1), sources=("y1", "x0")),
+    ),
     "equal logits, tied": (
         _edge(Softmax(Place(Parameter("p", ((7,),)), (1, 2), ((0, 0, 0, 0), (0, 1, 0, 0))))),
         _edge(Constant(((F(1, 2), F(1, 2)),))),
@@ -274,6 +282,10 @@ DIFFERENT = {
     "sigmoid or tanh": (_edge(Sigmoid(_p("p", 1, 1))), _edge(Tanh(_p("p", 1, 1)))),
     "tanh or nothing": (_edge(Tanh(_p("p", 0, 0))), _edge(_p("p", 0, 0))),
     "the scale of a sigmoid": (_edge(Sigmoid(_p("p", 0, 0))), _edge(Sigmoid(_p("p", 0, 0), 2))),
+    "how many are chosen": (_three(TopK(_p("p", 0, 0, 0), 1)), _three(TopK(_p("p", 0, 0, 0), 2))),
+    "chosen by what": (_edge(TopK(_p("p", 0, 0), 1)), _edge(TopK(Softmax(_p("p", 0, 0)), 1))),
+    "chosen or not": (_edge(TopK(_p("p", 0, 1), 1)), _edge(_p("p", 0, 1))),
+    "of equal ones the other": (_edge(TopK(_p("p", 0, 0), 1)), _edge(TopK(_p("p", 0, 0), 1), sources=("y1", "x0"))),
     "iterations": (_square(Sinkhorn(EQUAL_LOGITS, 1)), _square(Sinkhorn(EQUAL_LOGITS, 2))),
     "Sinkhorn or softmax": (_square(Sinkhorn(EQUAL_LOGITS, 1)), _square(Softmax(EQUAL_LOGITS))),
     "Sinkhorn transposed": (_square(Sinkhorn(LOGITS, 1)), _square(transpose(Sinkhorn(transpose(LOGITS), 1)))),
@@ -354,7 +366,7 @@ DIFFERENT = {
 PERMUTED_START = {"hidden keys listed otherwise"}
 
 # These differ in what no training of ours sees: hints, a group that is treated as "mix", a depth that counts a block
-# which does not run, a rounding error.
+# which does not run, a rounding error, what a choice is made by while its ranks are the same.
 ALIKE_HERE = {
     "optimiser group",
     "group of one of two",
@@ -364,4 +376,5 @@ ALIKE_HERE = {
     "depth",
     "depth, learned",
     "nearly equal constants",
+    "chosen by what",
 }

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 import graphs
 from graphs import Block as Step
 from graphs import CompileError, Constant, Mix, Parameter, Product, Sum, Topology, families
+from graphs.supernet import supernet
 from graphs.weights import Place
 
 # A history read by all, with sources added as they are, in groups; streams; and weights that a token brings.
@@ -29,6 +30,7 @@ MODELS = {
     "short": lambda: families.dense(3),
     "token": lambda: families.hyper(3, streams=2, dynamic=True),
     "attention": lambda: families.attnres(5),
+    "chosen": lambda: supernet(5, kind="top_k", fan_in=2),
 }
 
 

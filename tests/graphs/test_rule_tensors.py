@@ -17,7 +17,20 @@ from graphs.rule_tensors import (
     product,
     sinkhorn,
 )
-from graphs.weights import CHANNEL, MATRIX, SCALAR, Grain, Permutations, Place, Sigmoid, Sinkhorn, Tanh, Times, evaluate
+from graphs.weights import (
+    CHANNEL,
+    MATRIX,
+    SCALAR,
+    Grain,
+    Permutations,
+    Place,
+    Sigmoid,
+    Sinkhorn,
+    Tanh,
+    Times,
+    TopK,
+    evaluate,
+)
 
 DIM = 4
 GRAINS = [SCALAR, CHANNEL, MATRIX, Grain(2), Grain(2, full=True)]
@@ -152,6 +165,31 @@ def test_functions_look_at_each_part_alone(grain, tokens):
     square = _random(*tokens, 3, 3, *_entry(grain))
     got = combine(Sinkhorn(_p(grain, 3, 3), 4), [square], DIM)
     torch.testing.assert_close(got, sinkhorn(square, 4, axes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("fan_in", [1, 3, 7])
+def test_the_choice_is_exact_and_its_gradient_is_that_of_what_was_ranked(fan_in, dtype):
+    torch.manual_seed(fan_in)
+    weight = TopK(Softmax(Parameter("p", ((0,) * 7,) * 5), 0.3), fan_in)
+    logits = (torch.randint(-3, 3, (5, 7)) / 4).to(dtype).requires_grad_()  # many are equal
+    soft = combine(weight.of, [logits], DIM)
+    hard = combine(weight, [soft], DIM)
+    values = {"p": tuple(map(tuple, logits.tolist()))}
+    assert hard.tolist() == [list(map(float, row)) for row in evaluate(weight, values)], "ones and zeros, to the bit"
+    assert torch.equal(torch.vmap(lambda row: combine(weight, [row], DIM))(soft), hard)
+    up = torch.randn(5, 7, dtype=dtype)
+    (through,) = torch.autograd.grad(hard, soft, up, retain_graph=True)
+    assert torch.equal(through, up), "also where it is not chosen"
+    (got,) = torch.autograd.grad(hard, logits, up)
+    step, dense = 1e-6, torch.zeros(5, 7, dtype=torch.float64)
+    for i in range(5):
+        for j in range(7):
+            moved = torch.zeros(5, 7, dtype=torch.float64)
+            moved[i, j] = step
+            ends = [(torch.softmax((logits.double() + sign * moved) / 0.3, -1) * up).sum() for sign in (1, -1)]
+            dense[i, j] = (ends[0] - ends[1]) / (2 * step)
+    torch.testing.assert_close(got.double(), dense, rtol=1e-4, atol=1e-5 if dtype is torch.float32 else 1e-8)
 
 
 @pytest.mark.parametrize("norm", ["none", "rms", "layer"])

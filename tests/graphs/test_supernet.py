@@ -1,9 +1,12 @@
 from fractions import Fraction as F
 
 import pytest
+import torch
 
+import graphs
 from graphs import TopologyError, families, lower
 from graphs.dag import edges_of
+from graphs.matrix import connection_matrix
 from graphs.supernet import discretised, gate_parameters, gates_of, supernet
 
 
@@ -31,6 +34,40 @@ def test_gates_are_those_of_the_given_parameters():
     gates = gates_of(net, {"gates2": ((0.0, 1.0),), "gates3": ((100.0, 0.0, 0.0),)})
     assert gates[1] == pytest.approx((0.2689414213699951, 0.7310585786300049), rel=1e-14)
     assert gates[2] == pytest.approx((1, 0, 0), abs=1e-40)
+
+
+def test_chosen_gates_are_the_network_that_is_left():
+    net = supernet(4, kind="top_k", fan_in=2)
+    assert net.matrix().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1],
+    ]
+    assert gates_of(net, {})[2] == pytest.approx((1 / 3,) * 3), "the softmax gates that are ranked"
+    values = {"gates2": ((0, 1),), "gates3": ((2, 1, 0),), "gates4": ((0, 1, 0, 1),), "gates5": ((5, 1, 2, 5, 5),)}
+    gates = gates_of(net, values)
+    assert len(set(gates[2])) == 3
+    assert (discretised(gates, 2, chain=False).matrix() == connection_matrix(net, values)).all()
+    assert supernet(4, kind="top_k", fan_in=2) != supernet(4, kind="top_k", fan_in=3)
+    with pytest.raises(TopologyError, match="fan_in is 0"):
+        supernet(2, kind="top_k", fan_in=0)
+
+
+def test_gates_that_are_not_chosen_learn():
+    net = supernet(3, kind="top_k", fan_in=1)
+    torch.manual_seed(0)
+    blocks = [torch.nn.Linear(4, 4) for _ in range(3)]
+    model = graphs.compile(net, blocks, dim=4)
+    x = torch.randn(5, 4)
+    before = model(x)
+    torch.testing.assert_close(before, blocks[2](blocks[1](blocks[0](x))), rtol=0, atol=0)
+    before.square().sum().backward()
+    assert all(model.weights.get_parameter(name).grad.all() for name in gate_parameters(net))
+    with torch.no_grad():
+        model.weights.gates3.copy_(torch.tensor([[0.0, 1.0, 0.0]]))  # block 3 reads block 1
+    torch.testing.assert_close(model(x), blocks[2](blocks[0](x)), rtol=0, atol=0)
 
 
 GATES = ((1,), (0.9, 0.1), (0.2, -0.7, 0.1), (0.25, 0.25, 0.3, 0.2))

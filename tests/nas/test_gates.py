@@ -104,6 +104,13 @@ def test_left_out_the_depth_is_the_greatest(make):
     assert plan.topology.digest == supernet(3).digest
 
 
+def test_a_choice_is_of_the_fan_in_that_will_be_read(make):
+    for fan_in in (1, 2):
+        plan = gated(make(space=SPACE, search=settings(kind="top_k", fan_in=fan_in)))
+        assert plan.topology.digest == supernet(DEPTH, kind="top_k", fan_in=fan_in).digest
+        assert plan.steps == gated(make(space=SPACE, search=settings())).steps, "counted as if every edge were used"
+
+
 def test_an_interrupted_training_starts_again_and_what_it_cost_is_lost(experiment, search, fake, trainer):
     def killed(job):
         for count, report in enumerate(fake()(job), start=1):
@@ -187,7 +194,7 @@ def test_a_depth_that_the_space_has_not_is_refused(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["softmax", "learned"])
+@pytest.mark.parametrize("kind", ["softmax", "learned", "top_k"])
 def test_a_real_super_network_is_trained_and_read(make, tmp_path, monkeypatch, kind):
     from nas.search import run_search
 

@@ -153,6 +153,12 @@ def test_the_operator_has_gradients_of_its_own():
     leaves = [drawn(20, 3, 2, 3, 1).requires_grad_(), drawn(21, 4).requires_grad_()]
     sources = [drawn(j, 3, 4).requires_grad_() for j in range(3)]
     assert gradcheck(lambda w, g, *s: norm.normed_op(list(s), w, g, False)[0], (*leaves, *sources))
+    outputs, scale, sums = norm.normed_op(sources, *leaves, True)
+    assert not any(one.requires_grad for one in (scale, *sums)), "a loss on them would have no gradient, in silence"
+    got = torch.autograd.grad(outputs[1].sum(), [*leaves, *sources])
+    expected = mix(sources, leaves[0][..., 0], norm=leaves[1])[1].sum()
+    for one, two in zip(got, torch.autograd.grad(expected, [*leaves, *sources]), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch, while it traces

@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 import graphs
 from graphs import CompileError, families
 
-# Few with many properties, for what does not depend on the rules: layer norm, Sinkhorn, carried states, a norm.
-SOME = ("hyper3", "mhc2", "mhc-identity", "normalised", "general")
+# Few with many properties, for what does not depend on the rules: layer norm, Sinkhorn, carried states, norms.
+SOME = ("hyper3", "mhc2", "mhc-identity", "normalised", "hyper-normed", "general")
 KEEP = (False, True, 4)
 
 
@@ -36,7 +36,9 @@ def test_segments_of_any_size(name, recompute):
 
 
 @pytest.mark.parametrize("recompute", [False, 2])
-@pytest.mark.parametrize("name", ["hyper2", "mhc2", "hyper-linear-layer", "normalised", "static-write", "general"])
+@pytest.mark.parametrize(
+    "name", ["hyper2", "mhc2", "hyper-linear-layer", "normalised", "static-write", "general", "mhc-normed"]
+)
 def test_gradcheck(name, recompute):
     _, model = pair(SEAMS[name](), recompute=recompute)
     names, values = zip(*model.named_parameters(), strict=True)
@@ -403,7 +405,7 @@ def test_ddp(tmp_path):
 
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        for name in ("hyper2", "mhc-identity"):
+        for name in ("hyper2", "mhc-identity", "mhc-normed"):
             reference, model = pair(SEAMS[name](), recompute=2)
             wrapped = DistributedDataParallel(model)
             assert_equal(results(model, call=wrapped), results(reference))
@@ -416,7 +418,7 @@ DYNAMO = pytest.mark.filterwarnings("ignore:.*should not be instantiated:Depreca
 
 
 @DYNAMO
-@pytest.mark.parametrize("name", ["hyper2", "mhc2", "normalised"])
+@pytest.mark.parametrize("name", ["hyper2", "mhc2", "normalised", "mhc-normed"])
 def test_torch_compile(name):
     _, model = pair(SEAMS[name](), torch.float32, recompute=2)
     for block in model.blocks:
@@ -429,7 +431,7 @@ def test_torch_compile(name):
 
 @DYNAMO
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # dynamo looks at any input's
-@pytest.mark.parametrize("name", ["hyper2", "mhc2"])
+@pytest.mark.parametrize("name", ["hyper2", "mhc2", "hyper-normed"])
 def test_torch_compile_of_single_blocks_and_export(name):
     topology = FAMILY_SEAMS[name]()
     torch.manual_seed(0)

@@ -184,7 +184,7 @@ def test_models(name, calls):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize("name", ["hyper3", "mhc2"])
+@pytest.mark.parametrize("name", ["hyper3", "mhc2", "hyper-normed"])
 def test_channels_elsewhere(name, axis, calls):
     topology = SEAMS[name]()
     blocks = [torch.nn.Tanh() for _ in range(topology.depth)]
@@ -202,7 +202,7 @@ def test_channels_elsewhere(name, axis, calls):
     assert_equal(*got, 2e-5)
 
 
-@pytest.mark.parametrize("name", ["hyper3", "mhc2"])
+@pytest.mark.parametrize("name", ["hyper3", "mhc2", "mhc-normed"])
 def test_parts(name, calls):
     """Hidden states, frozen parameters, a block that detaches, second derivatives: as without the kernels."""
     reference, model = pair(SEAMS[name](), torch.float32)

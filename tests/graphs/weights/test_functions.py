@@ -17,6 +17,7 @@ from graphs.weights import (
     Sigmoid,
     Sinkhorn,
     Tanh,
+    TopK,
     evaluate,
     matmul,
     support,
@@ -43,6 +44,35 @@ def test_softmax_axis():
     for over in ("rows", None, 1):
         with pytest.raises(TopologyError, match=r"softmax over .*; 'sources' or 'destinations' was expected"):
             Softmax(P, over=over)
+
+
+def test_the_greatest_are_chosen_exactly_and_of_equal_ones_the_last():
+    scores = Parameter("c", ((F(1, 3), 0.5, F(1, 2), -7), (2, 2, 2, 2), (10**30, 10**30 + 1, 0, F(1, 10**9))))
+    assert evaluate(TopK(scores, 1)) == ((0, 0, 1, 0), (0, 0, 0, 1), (0, 1, 0, 0))
+    assert evaluate(TopK(scores, 2)) == ((0, 1, 1, 0), (0, 0, 1, 1), (1, 1, 0, 0))
+    assert evaluate(TopK(scores, 4)) == ((1,) * 4,) * 3
+    assert evaluate(TopK(Softmax(P, 0.1), 2)) == ((0, 1, 1),) * 2
+    assert evaluate(TopK(P, 1), {"p": ((3, 1, 2), (1, 2, 3))}) == ((1, 0, 0), (0, 0, 1))
+    assert support(TopK(P, 1)) == ((True,) * 3,) * 2, "any of them may be chosen later"
+
+
+@given(st.lists(numbers, min_size=1, max_size=7), st.integers(1, 7))
+@settings(max_examples=100, deadline=None)
+def test_as_many_as_were_asked_for_and_none_left_out_is_greater(row, fan_in):
+    fan_in = min(fan_in, len(row))
+    (chosen,) = evaluate(TopK(Parameter("r", (tuple(row),)), fan_in))
+    assert chosen == tuple(entries(TopK(Parameter("r", (tuple(row),)), fan_in), {})[0])
+    assert sum(chosen) == fan_in
+    left = [entry for entry, one in zip(row, chosen, strict=True) if not one]
+    assert not left or max(left) <= min(entry for entry, one in zip(row, chosen, strict=True) if one)
+
+
+@pytest.mark.parametrize("bad", [0, -1, 4, True, 1.0, "1", None])
+def test_a_fan_in_is_a_number_of_sources(bad):
+    with pytest.raises(TopologyError, match=r"a choice of .* among 3 sources; 1 to 3 was expected"):
+        TopK(P, bad)
+    with pytest.raises(TopologyError, match=r"weights of grain channel; one number an edge was expected"):
+        TopK(Parameter("c", ((1, 2),), grain=CHANNEL), 1)
 
 
 @pytest.mark.parametrize("grain", [MATRIX, Grain(2, full=True)], ids=str)
