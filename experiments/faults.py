@@ -34,20 +34,19 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-os.environ |= {  # a dead node is noticed in seconds
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "1",
-}
-
 from fault_report import ROOT, Conformance, examine
 from ray.cluster_utils import Cluster
 
 from search_space.document import dump
 
 KINDS = ("worker", "node", "driver", "hang", "memory", "raise", "nan", "disk", "mlflow")
+SETTINGS = {  # a dead node is noticed in seconds; nobody is told of what happens here
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+}
 ROOM = 64  # MiB of the run's file system
 AWAY = 5  # results after which the tracking server comes back
 LONGEST = 1800.0  # seconds for a seed
@@ -289,6 +288,7 @@ def main() -> int:
     parser.add_argument("--limit", action="store_true", help="a full disk is a limit on the size of the driver's files")
     parser.add_argument("--out", type=Path, help="write the table there, too")
     asked = parser.parse_args()
+    os.environ |= SETTINGS
     found: dict[int, Conformance] = {}
     seconds, drivers = {}, {}
     for seed in asked.seeds:
@@ -298,7 +298,7 @@ def main() -> int:
         print(f"seed {seed}: {dict(Counter(search.fates.values()))} in {folder}", flush=True)
         try:
             found[seed] = search.play()
-        except (RuntimeError, OSError, KeyError) as error:
+        except (RuntimeError, OSError, ValueError) as error:
             found[seed] = Conformance(wrong=[f"{type(error).__name__}: {error}"])
         seconds[seed], drivers[seed] = time.monotonic() - began, search.drivers
         for text in found[seed].wrong:
