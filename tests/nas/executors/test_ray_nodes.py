@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from odd_trials import Odd, job, outcome, wait_for
+from odd_trials import Odd, alive, job, outcome, wait_for
 
 from nas.events import read
 from nas.executors import cluster
@@ -59,6 +59,8 @@ def test_nodes_come_and_go(nodes, tmp_path):
         assert "py_modules" in (notes / "path").read_text(), "the code was sent"
         assert not said
         nodes.remove_node(second, allow_graceful=False)
+        # An idle process outlives its node for some seconds, in which it would still do the job.
+        wait_for(lambda: not any(alive(int(path.name[4:])) for path in notes.glob("pid-*")))
         ends = []
         study = threading.Thread(target=lambda: ends.append(persist(subject, job(1))), daemon=True)
         study.start()
