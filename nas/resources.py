@@ -17,7 +17,7 @@ class Resources(Strict):
 
     ``cpu`` defaults to ``train.threads``, or else 1, ``gpu`` to what the largest trial's memory needs where there are
     GPUs, and to none elsewhere. Below 1 they are a part of one: several trials share it. ``seconds`` is how long a
-    trial may run, by the clock; one that does not end by then is ended, and FAILED.
+    trial may run, by the clock; one that does not end by then is ended, and FAILED; ``serial`` does it at reports.
     """
 
     cpu: float | None = Field(default=None, gt=0, le=MOST_CPUS)

@@ -13,7 +13,7 @@ from nas.files import replace_file
 from nas.ledger import Ledger
 from search_space.document import dump
 
-MAY_CHANGE = ("trials", "storage", "report")  # of an experiment: nothing that is proposed depends on them
+MAY_CHANGE = ("trials", "storage", "report", "resources")  # of an experiment: nothing proposed depends on them
 ANEW = "leave --resume out and choose another --out"
 
 
@@ -68,8 +68,8 @@ class RunFolder:
         """Open the folder of an earlier run of the same experiment; RunFolderError says what differs.
 
         The run goes on by the experiment in its folder, whose order of families decides what is proposed; only
-        ``storage``, ``report`` and ``trials`` are taken over, and fewer trials than before only if ``exactly`` says
-        that they are meant.
+        ``storage``, ``report``, ``resources`` and ``trials`` are taken over, and fewer trials than before only if
+        ``exactly`` says that they are meant.
         """
         held = _experiment_of(path)
         _check_start(path, held)
@@ -82,7 +82,9 @@ class RunFolder:
         log = EventLog(path / "events.jsonl")
         try:
             folder = cls(path, held, log)
-            folder.experiment = held.replace(storage=experiment.storage, report=experiment.report)
+            folder.experiment = held.replace(
+                storage=experiment.storage, report=experiment.report, resources=experiment.resources
+            )
             folder._take_trials(experiment.trials, Ledger.replay(log.events).trained, exactly)
             try:
                 folder.weights.mkdir(exist_ok=True)  # somebody may have tidied it away

@@ -9,9 +9,11 @@ from pathlib import Path
 from graphs.errors import UserError
 from nas.executors import Executor
 from nas.experiment import Experiment
+from nas.mirror import place_of
 from nas.resources import share_of
 
 EXECUTORS = ("serial", "ray")
+CHECKPOINTS = "of-workers"  # where they are kept below the run's mirror, which has no files there itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Place:
 def opened(place: Place, experiment: Experiment, folder: Path, say: Callable[[str], None]) -> Iterator[Executor]:
     """The executor, let go of at the end; ``say`` is told what a user should know while it waits for machines.
 
-    Raises UserError where it cannot be had: ray is not installed, or the cluster cannot be used.
+    Checkpoints of workers that do not see the folder are kept in the experiment's storage, if it has one. Raises
+    UserError where it cannot be had: ray is not installed, the cluster cannot be used, or that storage cannot.
     """
     if place.executor in (None, "serial") and place.address is None:
         from nas.executors.serial import SerialExecutor
@@ -55,10 +58,12 @@ def opened(place: Place, experiment: Experiment, folder: Path, say: Callable[[st
         raise UserError("--executor ray needs ray, which is not installed: pip install 'wireloom[search]'") from error
     # A GPU's share is derived from what the largest trial takes: of the points whose costs are looked at beforehand.
     peak = max(item.peak_bytes for item in check_reachable(experiment))
+    store = None if experiment.storage is None else place_of(experiment.storage, folder).below(CHECKPOINTS)
     with module.RayExecutor(
         address=place.address,
         share=partial(share_of, experiment.resources, threads=experiment.train.threads, peak=peak),
         folder=folder,
+        store=store,
         say=say,
     ) as executor:
         yield executor

@@ -39,8 +39,7 @@ class Running:
         """What ray's ``error`` means for the trial, or for the whole search where no worker can work."""
         line = last_line(error)
         if self.overdue:
-            limit = self.job.seconds_limit or 0.0
-            return self._ended("failed", f"out of time: ended after resources.seconds, {limit:g} s", cause="time")
+            return self.out_of_time()
         if any(sign in error for sign in BY_MEMORY):
             return self._ended("failed", "out of memory: its machine had none left, and ray ended it", cause="memory")
         if NEVER_BEGAN in error:
@@ -48,6 +47,11 @@ class Running:
         if any(sign in error for sign in GONE):
             return self.lost(line)
         return self._ended("failed", f"its worker failed: {line}", traceback=error)
+
+    def out_of_time(self) -> Outcome:
+        """The outcome of a job that ran for longer than it may."""
+        limit = self.job.seconds_limit or 0.0
+        return self._ended("failed", f"out of time: ended after resources.seconds, {limit:g} s", cause="time")
 
     def lost(self, why: str) -> Outcome:
         """The outcome of a job whose worker died."""

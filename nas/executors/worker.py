@@ -38,12 +38,13 @@ class Batch:
     """What a job said: ``messages`` in their order. An Outcome ends it; ``error`` is a fault that is not the trial's.
 
     ``weights`` is the size in bytes of weights that are yet to be fetched, None where they are in place or were not
-    asked for.
+    asked for. ``note`` is what the user should know though nothing ends by it.
     """
 
     messages: tuple[Report | Outcome, ...]
     weights: int | None = None
     error: str | None = None
+    note: str | None = None
 
     @property
     def done(self) -> bool:
@@ -59,7 +60,8 @@ class Worker:
     """Holds the job under way, which runs in a thread: it goes on while its messages travel.
 
     ``prepare`` is called in each such thread. ``shared`` says whether the driver's folder can be written from here. If
-    not, weights are left to be fetched, and checkpoints go to ``store`` or, without one, are not written.
+    not, weights are left to be fetched, and checkpoints go to ``store`` or, without one, are not written. A store that
+    fails costs a trial nothing but its checkpoint, and is said.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Worker:
         self._run: _Run | None = None
         self._folder: Path | None = None
         self._weights: Path | None = None
+        self._note: str | None = None
 
     def take(self, job: Job) -> None:
         """Begin a job, in place of whatever was under way."""
@@ -92,7 +95,7 @@ class Worker:
             store, keep = self._store, None
             if job.keep is not None and store is not None:
                 keep = self._folder / job.keep.name
-                evaluate, prepare = _kept(evaluate, prepare, store, keep)
+                evaluate, prepare = _kept(evaluate, prepare, store, keep, self._tell)
             job = replace(job, weights=self._weights, keep=keep)
         self._run = _Run(evaluate, job, prepare)
 
@@ -110,7 +113,11 @@ class Worker:
         size = None
         if messages and isinstance(messages[-1], Outcome) and self._weights is not None and self._weights.exists():
             size = self._weights.stat().st_size
-        return Batch(messages, size, None if error is None else str(error))
+        note, self._note = self._note, None
+        return Batch(messages, size, None if error is None else str(error), note)
+
+    def _tell(self, note: str) -> None:
+        self._note = note
 
     def read(self, offset: int, size: int) -> bytes:
         """A piece of the weights that the last job left."""
@@ -130,15 +137,21 @@ class Worker:
 
 
 def _kept(
-    evaluate: Evaluate, prepare: Callable[[], None], store: Store, keep: Path
+    evaluate: Evaluate, prepare: Callable[[], None], store: Store, keep: Path, tell: Callable[[str], None]
 ) -> tuple[Evaluate, Callable[[], None]]:
     """The two with a checkpoint that is brought from ``store`` before, and to it each time it was written."""
 
+    def trying(action: Callable[[], object]) -> None:
+        try:
+            action()
+        except UserError as error:
+            tell(f"a checkpoint is not kept, and the search goes on: {error}")
+
     def before() -> None:
         prepare()
-        store.get(keep.name, keep)
+        trying(lambda: store.get(keep.name, keep))
 
-    return lambda job: evaluate(job, lambda path: store.put(path, path.name)), before
+    return lambda job: evaluate(job, lambda path: trying(lambda: store.put(path, path.name))), before
 
 
 class _Run:

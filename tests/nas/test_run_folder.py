@@ -184,6 +184,14 @@ def test_another_experiment_is_refused_by_what_differs(make, path, changes, mess
     assert tree(path) == before
 
 
+def test_where_a_search_runs_may_change(make, path):
+    create(path, make(resources={"cpu": 4, "gpu": 0.5}))
+    folder = resume(path, make(resources={"cpu": 1, "seconds": 60.0}))
+    assert folder.experiment == make(resources={"cpu": 1, "seconds": 60.0})
+    folder.settle(FACTS)
+    assert Experiment.load(path / "experiment.yaml") == folder.experiment
+
+
 def test_a_longer_search_is_the_same_experiment(make, path):
     create(path, make())
     folder = resume(path, make(trials=20))

@@ -150,11 +150,19 @@ class _Forward(tune.schedulers.FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
         self.jobs: dict[str, Running] = {}
+        self._noted = False
+
+    def _note(self, batch: Batch) -> None:
+        """Say what a worker has to say beside its messages, once: it is the same of all the others."""
+        if batch.note is not None and not self._noted:
+            self._desk.say(batch.note)
+            self._noted = True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         batch: Batch = result["batch"]
         running = self.jobs[trial.trial_id]
         running.heard(batch.messages)
+        self._note(batch)
         self._desk.put(batch.messages)
         # A stopped trial still has its say: how it ended, for how long it trained, where its checkpoint is. So the
         # answer goes to the trial, which ends, and not to Tune, which would end it unheard.
@@ -168,6 +176,7 @@ class _Forward(tune.schedulers.FIFOScheduler):
         trial.last_result.clear()  # of the thousands of trials that Tune keeps, nothing is left to keep
         if batch is None or not batch.done:  # the study has left
             return
+        self._note(batch)
         if batch.error is not None:
             self._desk.put(batch.messages)
             self._desk.fail(RunFolderError(batch.error))

@@ -7,6 +7,7 @@ from graphs import families
 from nas.errors import RunFolderError
 from nas.executors.worker import Worker, fetch, shares
 from nas.jobs import Job, Outcome, Report
+from nas.storage import StorageError
 from trainers.recipe import Recipe
 
 
@@ -198,6 +199,24 @@ def going_on(job, written=None):
             written(job.keep)
     return Outcome(job.number, "complete", length, 0.1)
     yield
+
+
+class Away:
+    """A store that is out of reach."""
+
+    def put(self, local: Path, name: str) -> None:
+        raise StorageError("the storage is away")
+
+    def get(self, name: str, local: Path) -> bool:
+        raise StorageError("the storage is away")
+
+
+def test_a_store_that_fails_costs_the_checkpoint_alone_and_is_said(tmp_path):
+    worker = Worker(going_on, shared=False, store=Away())
+    worker.take(job(keep=tmp_path / "trial.safetensors"))
+    messages, last = to_end(worker)
+    assert [message.kind for message in messages] == ["complete"]
+    assert last.note == "a checkpoint is not kept, and the search goes on: the storage is away"
 
 
 @pytest.mark.parametrize(
