@@ -69,7 +69,7 @@ class Study:
         self.priced: dict[int, Priced] = {}
         self.steps: dict[int, int] = {}  # of every trial's budget
         self.front: tuple[Trial, ...] = ()  # so far
-        self._unsaid: list[Callable[[], None]] = []  # to observers, of what is not on the disk yet
+        self._unsaid: list[Callable[[], None]] = []  # to observers and to files, of what is not on the disk yet
         self.proposers = proposers_of(experiment, folder.path, self._rank)
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
@@ -147,7 +147,10 @@ class Study:
             self.ledger.apply(self.folder.log.append(event, durable=False, **fields))
 
     def _commit(self) -> None:
-        """Bring the log to the disk; only then observers, and workers behind this, learn of what is in it."""
+        """Bring the log to the disk; only then observers, and workers behind this, learn of what is in it.
+
+        And only then what it makes needless is deleted: a power cut leaves no log that still needs it.
+        """
         with self.timed("log"):
             self.folder.log.sync()
         while self._unsaid:
@@ -356,11 +359,11 @@ class Study:
 
     def _finished(self, trial: Trial) -> None:
         before, self.front = self.front, pareto((*self.front, trial), self.experiment.objectives)
-        for one in (*before, trial):  # what is dominated is never handed to anybody
-            if one not in self.front:
-                self.folder.weight_file(one.number).unlink(missing_ok=True)
+        # What is dominated is never handed to anybody.
+        gone = [self.folder.weight_file(one.number) for one in (*before, trial) if one not in self.front]
         if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
-            self.folder.checkpoint_file(trial.number).unlink(missing_ok=True)
+            gone.append(self.folder.checkpoint_file(trial.number))
+        self._unsaid += [partial(path.unlink, missing_ok=True) for path in gone]
         if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
             self._tell(trial)
 

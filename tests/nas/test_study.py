@@ -7,7 +7,7 @@ import pytest
 
 from graphs import Topology, TopologyError
 from nas import interrupts
-from nas.events import read
+from nas.events import EventLog, read
 from nas.front import pareto
 from nas.halving import goes_on
 from nas.jobs import Outcome
@@ -203,6 +203,23 @@ def test_observers_hear_of_everything_after_it_is_in_the_log(make, study, wide, 
     asked = [what for what in heard if what[0] == "asked"]
     assert len(asked) == len(done.ledger.asks)
     assert all(trains == (verdict == "job") for _, verdict, trains in asked)
+
+
+def test_nothing_is_deleted_before_the_reason_is_on_the_disk(make, study, wide, monkeypatch, tmp_path):
+    experiment = make(space=wide, trials=12, search={"sampler": "random"})
+    durable, needed, sync = [], [], EventLog.sync
+
+    def watched(log):
+        ledger = Ledger.replay(durable)  # which is what a power cut would leave
+        for trial in pareto(ledger.ordered(), experiment.objectives):
+            needed.append(trial.number)
+            assert (tmp_path / "run" / "weights" / f"trial-{trial.number:04d}.safetensors").exists()
+        sync(log)
+        durable[:] = log.events
+
+    monkeypatch.setattr(EventLog, "sync", watched)
+    study(experiment)
+    assert len(set(needed)) > 3
 
 
 class TestResume:
