@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RUN := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-gpu check format docs bench bench-gpu clean
+.PHONY: help demo test test-slow test-cluster test-gpu check format docs bench bench-gpu clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,10 +21,13 @@ demo: $(STAMP) ## Search over topologies on real digits, compile the winner, che
 	$(BIN)/wireloom compile $(RUN) --out $(RUN)/model
 
 test: $(STAMP) ## Run the tests
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not cluster and not gpu'
 
 test-slow: $(STAMP) ## Run the slow tests: kill and resume in real processes
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: $(STAMP) ## Run the tests on real Ray clusters and servers: faults of every kind (20 minutes on 2 cores)
+	$(BIN)/python -m pytest -m cluster
 
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
