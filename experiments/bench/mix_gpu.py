@@ -48,7 +48,7 @@ from graphs import families  # noqa: E402
 from graphs.bench.measure import traffic_of  # noqa: E402
 from graphs.bench.models import KINDS, EagerSum, Nothing, Residual, Shape  # noqa: E402
 from graphs.model import CompiledModel  # noqa: E402
-from graphs.ops import kernels  # noqa: E402
+from graphs.ops import kernels, seam_run  # noqa: E402
 from graphs.ops.triton import engine  # noqa: E402
 from graphs.plan import Plan, lower, steps_of  # noqa: E402
 
@@ -512,6 +512,7 @@ def interpreted() -> None:
 
     interpreter._patch_lang_tensor = patched
     kernels.engine = lambda device: engine  # type: ignore[assignment]
+    seam_run.kernels = lambda device: True  # type: ignore[assignment]
 
 
 def record(run: Run) -> Path:
