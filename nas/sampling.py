@@ -92,7 +92,7 @@ class Proposer:
         study = self._optuna.create_study(sampler=sampler, directions=list(self.goals))
         if source != "random":
             study.add_trials(self._generations([trial for told in history if (trial := self._trial(told)) is not None]))
-        return self.space.ask(_Suggest(study.ask())), source
+        return self.space.ask(Suggestions(study.ask())), source
 
     def _generations(self, trials: "list[optuna.trial.FrozenTrial]") -> "list[optuna.trial.FrozenTrial]":
         """The trials with the generation that NSGA-II gave each when it was asked for, or would have given.
@@ -138,7 +138,7 @@ class Proposer:
         )
 
 
-class _Suggest:
+class Suggestions:
     """Answers the space's questions with an Optuna trial."""
 
     def __init__(self, trial: "optuna.trial.Trial") -> None:

@@ -55,16 +55,22 @@ class Cluster:
         self.slots = workers
         self.now = 0.0  # virtual seconds
         self.driver = self.driver_cpu = 0.0  # real seconds of the driver between messages
-        self.busy = 0.0  # virtual seconds of workers
+        self.busy = self.waited = 0.0  # virtual seconds of workers: training, and waiting for the driver
+        self.until = 0.0  # when the last job was placed
         self.messages = 0
         self._durations = [mean * one / statistics.fmean(seconds) for one in seconds]
         self._events: list[tuple[float, int, Report | Outcome]] = []
         self._jobs: dict[int, tuple[Job, float, float, int]] = {}  # job, seconds in all, quality, next report
+        self._free = [0.0] * workers  # since when workers have nothing to do
         self._count = 0
-        self._since = time.perf_counter()
-        self._cpu = time.process_time()
+        self._began = False
 
     def submit(self, job: Job) -> None:
+        if not self._began:  # what comes before is the start of a process, not the driving of a cluster
+            self._began = True
+            self._since, self._cpu = time.perf_counter(), time.process_time()
+        self.until = self._present()
+        self.waited += self.until - self._free.pop(0)
         rng = random.Random(f"{job.number}/{job.seed}")
         self._jobs[job.number] = (job, rng.choice(self._durations), rng.random(), 0)
         self._go_on(job.number, self._present())
@@ -76,12 +82,17 @@ class Cluster:
         at, _, message = heapq.heappop(self._events)
         self.now = max(self.now, at)
         self.messages += 1
-        if isinstance(message, Report) and not message.asks:
+        if isinstance(message, Outcome):
+            self._free.append(at)
+        elif message.asks:
+            self._asked = at
+        else:
             self._go_on(message.number, at)
         self._since, self._cpu = time.perf_counter(), time.process_time()
         return message
 
     def answer(self, number: int, go_on: bool) -> None:
+        self.waited += self._present() - self._asked
         if go_on:
             self._go_on(number, self._present())
         else:
@@ -143,7 +154,7 @@ def measure(workers: int, sampler: str, mean: float, per_worker: int) -> dict[st
         "driver_share": cluster.driver / cluster.now,
         "driver_cpu_share": cluster.driver_cpu / cluster.now,
         "driver_ms_a_trial": 1000 * cluster.driver / trials,
-        "workers_busy": cluster.busy / (workers * cluster.now),
+        "workers_wait_share": cluster.waited / (workers * cluster.until),
         "messages_a_second": cluster.messages / cluster.now,
         "log_bytes_a_trial": log / trials,
         "files": files,
@@ -165,9 +176,7 @@ def main() -> None:
     for name in found[0]:
         table.add_column(name.replace("_", " "), justify="right")
     for row in found:
-        table.add_row(
-            *(f"{value:.2%}" if "share" in name or "busy" in name else f"{value:,.4g}" for name, value in row.items())
-        )
+        table.add_row(*(f"{value:.2%}" if "share" in name else f"{value:,.4g}" for name, value in row.items()))
     Console(width=180).print(table)
     if given.csv is not None:
         new = not given.csv.exists()

@@ -243,3 +243,33 @@ def test_the_package_offers_what_a_compiled_folder_needs():
     assert nas.accuracy_of is accuracy_of
     with pytest.raises(AttributeError, match="no attribute 'accuracy'"):
         _ = nas.accuracy
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no more"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+    ids=["python", "cuda", "cpu"],
+)
+def test_want_of_memory_is_an_evaluation_with_a_cause(monkeypatch, error):
+    def none(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(module, "build_model", none)
+    topology = families.residual(depth=2).to_dict()
+    running = module.evaluate(Job(0, topology, "digits", {"kind": "mixer"}, Recipe(), 0, 9, 1.0, ()))
+    with pytest.raises(StopIteration) as stop:
+        next(running)
+    outcome = stop.value.value
+    assert (outcome.kind, outcome.cause, outcome.traceback) == ("failed", "memory", None)
+    assert outcome.reason == f"out of memory: {error}"
+
+
+def test_what_torch_says_of_too_much_memory_is_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert module._out_of_memory(caught.value)
+    assert not module._out_of_memory(RuntimeError("something else"))

@@ -167,3 +167,51 @@ def test_a_folder_is_shared_where_its_token_is_seen(tmp_path):
     assert shares(probe, "token")
     assert not shares(probe, "other")
     assert not shares(Path("/proc/nothing"), "token")
+
+
+class Shelf:
+    """A store in this process."""
+
+    def __init__(self, **files: bytes) -> None:
+        self.files = files
+
+    def put(self, local: Path, name: str) -> None:
+        self.files[name] = local.read_bytes()
+
+    def get(self, name: str, local: Path) -> bool:
+        if name in self.files:
+            local.write_bytes(self.files[name])
+        return name in self.files
+
+    def delete(self, name: str) -> None:
+        self.files.pop(name, None)
+
+
+def going_on(job, written=None):
+    """Adds a letter to its checkpoint, if it is to have one, and says how long it is."""
+    length = 0
+    if job.keep is not None:
+        content = (job.keep.read_bytes() if job.keep.exists() else b"") + b"x"
+        job.keep.write_bytes(content)
+        length = len(content)
+        if written is not None:
+            written(job.keep)
+    return Outcome(job.number, "complete", length, 0.1)
+    yield
+
+
+@pytest.mark.parametrize(
+    ("shared", "store", "lengths"),
+    [(True, Shelf(), [1, 2]), (False, Shelf(), [1, 2]), (False, None, [0, 0])],
+    ids=["shared", "store", "neither"],
+)
+def test_a_checkpoint_outlives_its_worker_where_there_is_a_place_for_it(tmp_path, shared, store, lengths):
+    found = []
+    for _ in range(2):
+        worker = Worker(going_on, shared=shared, store=store)
+        worker.take(job(keep=tmp_path / "trial.safetensors"))
+        found.append(to_end(worker)[0][-1].step)
+        worker.close()
+    assert found == lengths
+    assert (tmp_path / "trial.safetensors").exists() == shared
+    assert store is None or store.files == ({} if shared else {"trial.safetensors": b"xx"})
