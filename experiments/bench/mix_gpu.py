@@ -48,7 +48,7 @@ from graphs import families  # noqa: E402
 from graphs.bench.measure import traffic_of  # noqa: E402
 from graphs.bench.models import KINDS, EagerSum, Nothing, Residual, Shape  # noqa: E402
 from graphs.model import CompiledModel  # noqa: E402
-from graphs.ops import kernels  # noqa: E402
+from graphs.ops import kernels, seam_run  # noqa: E402
 from graphs.ops.triton import engine  # noqa: E402
 from graphs.plan import Plan, lower, steps_of  # noqa: E402
 
@@ -70,8 +70,14 @@ COLUMNS = (
     "note",
 )
 # At the full shape on an H200; the bounds are traffic at 4.3 TB/s (40.5, 15 and 18.7 ms).
-TARGETS = {"dense ungrouped": 45.0, "dense grouped": 25.0, "hyper": 28.0, "hyper-dynamic": 28.0, "mhc": 28.0}
-SEAMS = {"hyper-dynamic": 25, "mhc": 25}  # Td a block, 5 n + 5: the plan counts the two mixes of a seam one by one
+TARGETS = {"dense ungrouped": 45.0, "dense grouped": 25.0, "hyper": 28.0, "hyper-dynamic": 28.0, "mhc": 28.0,
+           "hyper-dynamic normed": 28.0, "mhc normed": 28.0}  # fmt: skip
+# Td a block, 5 n + 5: the plan counts the two mixes of a seam one by one. A norm of the block's input adds none.
+SEAMS = {"hyper-dynamic": 25, "mhc": 25, "hyper-dynamic normed": 25, "mhc normed": 25}
+NORMED: dict[str, Callable[[int], graphs.Topology]] = {
+    "hyper-dynamic normed": lambda depth: families.hyper(depth, streams=4, dynamic=True, pre_norm=True),
+    "mhc normed": lambda depth: families.mhc(depth, streams=4, pre_norm=True),
+}
 SHARE = 0.8  # of the copy's bandwidth, each kernel
 STEPS = {"ancre": (1.05, 1.10), "dense": (1.05, 1.10), "hyper": (1.06, 1.25), "hyper-dynamic": (1.06, 1.25)}
 Td = float  # one pass over one hidden state
@@ -204,15 +210,17 @@ def check_kernels(run: Run) -> None:
 def check_models() -> None:
     """Values and all gradients of small fp32 models against the reference in fp64."""
     made: dict[str, Any] = {
-        **{name: make(6) for name, make in KINDS.items()},
-        "layerscale": families.layerscale(4),
-        "mudd": families.mudd(3),
+        **{name: (make(6), 16) for name, make in (KINDS | NORMED).items()},
+        "layerscale": (families.layerscale(4), 16),
+        "mudd": (families.mudd(3), 16),
+        # Rows that are longer than a tile, as those that are timed.
+        **{f"{name}, long rows": ((KINDS | NORMED)[name](3), 96) for name in SEAMS},
     }
-    for name, topology in made.items():
+    for name, (topology, dim) in made.items():
         torch.manual_seed(0)
         ports = {block.number: len(block.ports) for block in topology.blocks}
-        blocks = [Ports(16, ports.get(n, 1)) for n in range(1, topology.depth + 1)]
-        models = [graphs.compile(topology, blocks, dim=16, impl=impl).to(DEVICE) for impl in ("fused", "reference")]
+        blocks = [Ports(dim, ports.get(n, 1)) for n in range(1, topology.depth + 1)]
+        models = [graphs.compile(topology, blocks, dim=dim, impl=impl).to(DEVICE) for impl in ("fused", "reference")]
         with torch.no_grad():
             for parameter in models[0].weights.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
@@ -220,7 +228,7 @@ def check_models() -> None:
         found = []
         for model, dtype in zip(models, (torch.float32, torch.float64), strict=True):
             generator = torch.Generator().manual_seed(1)
-            x = torch.randn(2, 19, 16, generator=generator).to(DEVICE, dtype).requires_grad_()
+            x = torch.randn(2, 19, dim, generator=generator).to(DEVICE, dtype).requires_grad_()
             out = model.to(dtype)(x)
             leaves = [x, *model.parameters()]
             found.append([out, *torch.autograd.grad(out.pow(2).sum(), leaves, materialize_grads=True)])
@@ -387,9 +395,9 @@ def dense(run: Run) -> None:
 
 def hyper(run: Run) -> None:
     made: dict[str, nn.Module] = {}
-    for name in ("hyper", "hyper-dynamic", "mhc"):
+    for name in ("hyper", *SEAMS):
         made[name] = graphs.compile(
-            KINDS[name](run.depth), [Nothing() for _ in range(run.depth)], dim=run.dim, impl="fused"
+            (KINDS | NORMED)[name](run.depth), [Nothing() for _ in range(run.depth)], dim=run.dim, impl="fused"
         )
     whole = graphs.compile(KINDS["hyper"](run.depth), [Copied() for _ in range(run.depth)], dim=run.dim)
     wiring(run, "hyper", made, ("hyper, torch.compile of the reference", whole), 60)
@@ -504,6 +512,7 @@ def interpreted() -> None:
 
     interpreter._patch_lang_tensor = patched
     kernels.engine = lambda device: engine  # type: ignore[assignment]
+    seam_run.kernels = lambda device: True  # type: ignore[assignment]
 
 
 def record(run: Run) -> Path:

@@ -17,18 +17,21 @@ from triton.compiler import ASTSource
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from graphs.ops.triton import seam_launch
-from graphs.ops.triton.seam_backward import seam_backward, seam_maps
+from graphs.ops.triton.seam_backward import seam_backward, seam_backward_rows, seam_maps
 from graphs.ops.triton.seam_forward import seam_forward
 from graphs.ops.triton.seam_launch import Kind
 
 PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
 STATES = {"y", "g", "block_input", "streams", "grad_input", "grad_streams", "to_y", "to_g"}
-NUMBERS = {"per_token", "T", "CHUNK"}
+NUMBERS = {"per_token", "T", "CHUNK", "GROUPS"}
 
 
 def compiled(kernel, kind, dim=2048, dtype=torch.bfloat16):
     short = {torch.bfloat16: "*bf16", torch.float32: "*fp32"}[dtype]
     constants = seam_launch._constants(kind, torch.empty(1, dtype=dtype)) | {"D": dim, "ITERATIONS": kind.iterations}
+    if kernel is seam_backward_rows:
+        assert seam_launch.in_rows(kind, dim)
+        constants["BD"] = dim
     constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     signature, aligned = {}, {}
     for i, name in enumerate(kernel.arg_names):
@@ -56,3 +59,6 @@ if __name__ == "__main__":
                 compiled(kernel, kind)
             for kernel in (seam_forward, seam_backward):
                 compiled(kernel, kind._replace(normed=True))
+            if streams == 4:
+                longest = max(2**i for i in range(4, 10) if seam_launch.in_rows(kind, 2**i))
+                compiled(seam_backward_rows, kind._replace(normed=True), longest)

@@ -2,8 +2,9 @@
 
 ``seam_backward`` goes twice over the channels: first the slopes at the width mix's weights, then, through the tokens'
 weights in registers, those of all that came in: 3 n + 3 passes over the memory, the second turn from the cache.
-``seam_maps`` sums the slope of the maps over the tokens, which would not fit beside it: n + 1 passes more. Sums over
-tokens are left in parts, one a program, and added in a fixed order: runs are equal to the bit.
+``seam_maps`` sums the slope of the maps over the tokens: n + 1 passes more. Where all channels of all streams are one
+tile, ``seam_backward_rows`` holds that sum as well, and there are no passes more. Sums over tokens are left in parts
+and added in a fixed order: runs are equal to the bit.
 """
 
 import triton
@@ -13,22 +14,25 @@ from graphs.ops.triton.seam_tiles import map_tile, slots, state_tile, weights_ba
 
 
 @triton.jit
-def seam_backward(
+def through_seam(
+    group,
     y, g, write, per_token, maps, base, gain, history, width, raw, scale, mean,
     grad_input, grad_streams, grad_later,
-    to_y, to_g, to_write, to_raw, to_base, to_gain, norm, rstd, to_norm,
+    to_y, to_g, to_write, to_base, to_gain, norm, rstd, to_norm,
     T, D: tl.constexpr, ITERATIONS: tl.constexpr,
     N: tl.constexpr, NP: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, RP: tl.constexpr, KIND: tl.constexpr,
     EACH: tl.constexpr, LAYER: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
     NORMED: tl.constexpr,
 ):  # fmt: skip
-    """Arguments as in ``seam_forward``; ``to_write`` (T, n, n + 1), ``to_raw`` (T, P Q), ``to_base`` and ``to_gain``
-    (programs, P, Q), ``to_norm`` (programs, d).
+    """All of ``BT`` tokens but the maps' slope: what that needs, the slopes at the products (BT NP or BT, RP).
+
+    Arguments as in ``seam_forward``; ``to_write`` (T, n, n + 1), ``to_base`` and ``to_gain`` (groups, P, Q), and
+    ``to_norm`` (groups, d).
 
     With r the factor of the norm, u what it normalises and g the gradient behind it times the gain, the gradient at u
     is ``r g - c u`` with ``c = r^3 <g, u> / d``; its products with the state are made of those of g and u.
     """
-    tokens = (tl.program_id(0) * BT + tl.arange(0, BT)).to(tl.int64)
+    tokens = (group * BT + tl.arange(0, BT)).to(tl.int64)
     live = tokens < T
     stream = tl.arange(0, NP)
     used = live[:, None] & (stream < N)[None, :]
@@ -54,7 +58,7 @@ def seam_backward(
                 if NORMED:
                     before = tl.sum(reading[:, :, None] * x, 1)
                     own = tl.sum(given * before * factors[:, None], 0)
-                    tl.store(to_norm + tl.program_id(0).to(tl.int64) * D + columns, own, inside)
+                    tl.store(to_norm + tl.cast(group, tl.int64) * D + columns, own, inside)
                     given *= tl.load(norm + columns, inside, 0.0)[None, :]
                     both += tl.sum(given * before, 1)
                     along += tl.sum(x * before[:, None, :], 2)
@@ -87,7 +91,7 @@ def seam_backward(
     tl.debug_barrier()  # the history is read back by other threads than wrote it
     slope, at_base = weights_back(grad, weights, inner, static, gains, history, tokens, live, ITERATIONS, N, P, Q, KIND)
     at_gain = at_base * (logits if KIND == "mhc" else inner)
-    part = tl.program_id(0) * (P * Q) + flat
+    part = group * (P * Q) + flat
     tl.store(to_base + part, tl.sum(tl.where(live[:, None, None], at_base, 0.0), 0))
     tl.store(to_gain + part, tl.sum(tl.where(live[:, None, None], at_gain, 0.0), 0))
     slope = slope * gains[None, :, :]
@@ -98,7 +102,6 @@ def seam_backward(
         whole = tl.sum(tl.sum(slope * product, 2), 1)
         bend = whole[:, None] * factor * factor * factor / -(N * D)
     slope = slope * wide
-    tl.store(to_raw + slot, slope, live[:, None, None])
     middle = tl.zeros([BT, NP], tl.float32)
     if LAYER:
         middle = tl.load(mean + tokens[:, None] * NP + stream[None, :], live[:, None], 0.0)
@@ -143,6 +146,67 @@ def seam_backward(
     place = to_write + tokens[:, None] * (N * (N + 1)) + stream[None, :] * (N + 1)
     tl.store(place, of_y, used)
     tl.store(place[:, :, None] + 1 + column[None, None, :], slopes, used[:, :, None] & (column < N)[None, None, :])
+    return left
+
+
+@triton.jit
+def seam_backward(
+    y, g, write, per_token, maps, base, gain, history, width, raw, scale, mean,
+    grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_base, to_gain, norm, rstd, to_norm,
+    to_raw, T, D: tl.constexpr, ITERATIONS: tl.constexpr,
+    N: tl.constexpr, NP: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, RP: tl.constexpr, KIND: tl.constexpr,
+    EACH: tl.constexpr, LAYER: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    NORMED: tl.constexpr,
+):  # fmt: skip
+    """A group of tokens a program; to_raw (T, P Q) is what ``seam_maps`` takes."""
+    group = tl.program_id(0)
+    left = through_seam(
+        group, y, g, write, per_token, maps, base, gain, history, width, raw, scale, mean,
+        grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_base, to_gain, norm, rstd, to_norm,
+        T, D, ITERATIONS, N, NP, P, Q, RP, KIND, EACH, LAYER, BT, BD, PRECISION, NORMED,
+    )  # fmt: skip
+    line = tl.arange(0, BT * NP if EACH else BT)
+    slot = tl.arange(0, RP)
+    token = group.to(tl.int64) * BT + (line // NP if EACH else line)
+    place = group.to(tl.int64) * (BT * P * Q) + line[:, None] * RP + slot[None, :]
+    tl.store(to_raw + place, left, (token < T)[:, None])
+
+
+@triton.jit
+def seam_backward_rows(
+    y, g, write, per_token, maps, base, gain, history, width, raw, scale, mean,
+    grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_base, to_gain, norm, rstd, to_norm,
+    to_maps, T, GROUPS, D: tl.constexpr, ITERATIONS: tl.constexpr,
+    N: tl.constexpr, NP: tl.constexpr, P: tl.constexpr, Q: tl.constexpr, RP: tl.constexpr, KIND: tl.constexpr,
+    EACH: tl.constexpr, LAYER: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
+    NORMED: tl.constexpr,
+):  # fmt: skip
+    """``GROUPS`` groups a program, a tile as wide as a row, and the maps' slope: to_maps (programs, RP, d or n d)."""
+    slot = tl.arange(0, RP)
+    columns = tl.arange(0, BD)
+    inside = columns < D
+    total = tl.zeros([RP, BD if EACH else NP * BD], tl.float32)
+    group = tl.program_id(0) * GROUPS
+    last = tl.minimum(group + GROUPS, tl.cdiv(T, BT))
+    while group < last:
+        left = through_seam(
+            group, y, g, write, per_token, maps, base, gain, history, width, raw, scale, mean,
+            grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_base, to_gain, norm, rstd, to_norm,
+            T, D, ITERATIONS, N, NP, P, Q, RP, KIND, EACH, LAYER, BT, BD, PRECISION, NORMED,
+        )  # fmt: skip
+        tokens = (group * BT + tl.arange(0, BT)).to(tl.int64)
+        x = state_tile(y, g, write, per_token, tokens, tokens < T, columns, inside, D, N, NP)
+        rows = tl.reshape(x, [BT * NP, BD] if EACH else [BT, NP * BD])
+        total = tl.dot(tl.trans(left), rows, total, input_precision=PRECISION)
+        group += 1
+    if EACH:
+        where = (tl.program_id(0) * RP + slot[:, None]) * D + columns[None, :]
+        tl.store(to_maps + where, total, inside[None, :])
+    else:
+        place = tl.arange(0, NP * BD)
+        used = (place % BD < D) & (place // BD < N)
+        where = (tl.program_id(0) * RP + slot[:, None]) * (N * D) + (place // BD * D + place % BD)[None, :]
+        tl.store(to_maps + where, total, used[None, :])
 
 
 @triton.jit

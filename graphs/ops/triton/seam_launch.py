@@ -7,7 +7,7 @@ import triton
 from torch import Tensor
 
 from graphs.errors import CompileError
-from graphs.ops.triton.seam_backward import seam_backward, seam_maps
+from graphs.ops.triton.seam_backward import seam_backward, seam_backward_rows, seam_maps
 from graphs.ops.triton.seam_forward import seam_forward
 from graphs.ops.triton.seam_tiles import HISTORY
 
@@ -15,6 +15,9 @@ MAX_STREAMS = 8
 TOKENS = 16  # a program's tokens: tensor cores take no fewer, and their rows stay in the second-level cache
 WARPS = 8
 PARTS = 16  # of the tokens, in the sum of the maps' slope
+ROW = 256  # numbers of a token that one tile holds, streams and channels padded to powers of two
+SLOPE = 8192  # numbers of the maps' slope that a program holds beside them, padded likewise
+SHARES = 264  # programs that share the tokens where they do: two for each of 132 multiprocessors
 
 
 class Kind(NamedTuple):
@@ -121,37 +124,52 @@ def backward(
     """The slopes at all that :func:`forward` took; at the maps only where they ``learn``."""
     (tokens, dim), n = y.shape, kind.streams
     p, q = kind.slots
-    programs = triton.cdiv(tokens, TOKENS)
-    to_raw = _new(y, tokens, p, q)
-    bases, gains = _new(y, 2, programs, p, q)
+    groups = triton.cdiv(tokens, TOKENS)
+    bases, gains = _new(y, 2, groups, p, q)
     to_write = _new(y, tokens, n, n + 1)
     to_y, to_g = torch.empty_like(y), torch.empty_like(g)
     constants = _constants(kind, y)
-    norms = _new(y, programs if kind.normed else 0, dim)
+    norms = _new(y, groups if kind.normed else 0, dim)
+    whole = learn and in_rows(kind, dim)
+    parts = min(SHARES if whole else PARTS, max(groups, 1))
+    each = triton.cdiv(groups, parts)
+    pieces = _new(y, parts if learn else 0, *maps.shape)
     if tokens:
         history = _new(y, tokens * kind.iterations * HISTORY.value if kind.name == "mhc" else 1)
-        seam_backward[(programs,)](
+        given = (
             y, g, write, _per_token(write), maps, base, gain, history, kept.width, kept.raw, kept.scale, kept.mean,
-            grad_input, grad_streams, grad_later, to_y, to_g, to_write, to_raw, bases, gains,
+            grad_input, grad_streams, grad_later, to_y, to_g, to_write, bases, gains,
             maps if norm is None else norm, kept.rstd, norms,
-            tokens, D=dim, ITERATIONS=kind.iterations, **constants, num_warps=WARPS,
         )  # fmt: skip
+        more = {"D": dim, "ITERATIONS": kind.iterations, **constants, "num_warps": WARPS}
+        if whole:
+            parts = triton.cdiv(groups, each)  # none without a group
+            seam_backward_rows[(parts,)](*given, pieces, tokens, each, **more | {"BD": _row(dim)})
+        else:
+            to_raw = _new(y, tokens, p, q)
+            seam_backward[(groups,)](*given, to_raw, tokens, **more)
+            if learn:
+                names = ("N", "NP", "RP", "EACH", "BT", "BD", "PRECISION")
+                seam_maps[(triton.cdiv(dim, constants["BD"]), parts)](
+                    y, g, write, _per_token(write), to_raw, pieces, tokens, each * TOKENS, D=dim,
+                    **{name: constants[name] for name in names}, num_warps=WARPS,
+                )  # fmt: skip
     slope = None
     if learn:
-        parts = min(PARTS, max(programs, 1))
-        chunk = triton.cdiv(programs, parts) * TOKENS
-        pieces = _new(y, parts, *maps.shape)
-        if tokens:
-            names = ("N", "NP", "RP", "EACH", "BT", "BD", "PRECISION")
-            seam_maps[(triton.cdiv(dim, constants["BD"]), parts)](
-                y, g, write, _per_token(write), to_raw, pieces, tokens, chunk, D=dim,
-                **{name: constants[name] for name in names}, num_warps=WARPS,
-            )  # fmt: skip
-        else:
-            pieces.zero_()
-        slope = _centred(pieces.sum(0)) if kind.layer else pieces.sum(0)
+        slope = pieces[:parts].sum(0) if tokens else torch.zeros_like(maps)
+        slope = _centred(slope) if kind.layer else slope
     of_write = to_write if write.ndim == 3 else to_write.sum(0)
     return Backward(to_y, to_g, of_write, slope, bases.sum(0), gains.sum(0), norms.sum(0) if kind.normed else None)
+
+
+def in_rows(kind: Kind, dim: int) -> bool:
+    """Whether one tile holds a token's row of all streams, and a program the maps' slope: one kernel backward."""
+    row = kind.padded * _row(dim)
+    return row <= ROW and kind.maps * (_row(dim) if kind.each else row) <= SLOPE
+
+
+def _row(dim: int) -> int:
+    return max(16, 1 << (dim - 1).bit_length())
 
 
 def centred(maps: Tensor) -> Tensor:

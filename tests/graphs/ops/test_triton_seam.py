@@ -146,6 +146,75 @@ def test_sixteen_bits_round_once(kind, dtype, rounding):
     assert max(values[2:] + grads[2:]) < (2e-3 if CUDA else 2e-6), "what is kept in 32 bits; a GPU's products in tf32"
 
 
+@pytest.fixture
+def launched(monkeypatch):
+    """The names of the backward kernels that ran."""
+    names = []
+
+    class Spy:
+        def __init__(self, name):
+            self.name, self.real = name, getattr(seam_launch, name)
+
+        def __getitem__(self, grid):
+            names.append((self.name, grid[0]))
+            return self.real[grid]
+
+    for name in ("seam_backward", "seam_backward_rows", "seam_maps"):
+        monkeypatch.setattr(seam_launch, name, Spy(name))
+    return names
+
+
+LIMITS = [
+    (Kind("mhc", 3, False, 2), 64), (Kind("mhc", 4, False, 2, True), 64), (Kind("mhc", 1, False, 2), 64),
+    (Kind("tanh", 4, True), 64), (Kind("linear", 2, False, 0, True), 64), (Kind("tanh", 8), 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize(("kind", "limit"), LIMITS, ids=str)
+def test_one_kernel_backward_where_a_row_is_a_tile(kind, limit, over, launched):
+    """At the limit, and one channel more."""
+    values, grads = compared(kind, 19, limit + over)
+    assert max(values + grads) < 3e-6
+    tiles = -(-(limit + 1) // (32 if kind.streams <= 4 else 16))
+    assert launched == ([("seam_backward", 2), ("seam_maps", tiles)] if over else [("seam_backward_rows", 2)])
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("kind", SMALL[:2] + SMALL[8:10] + NORMED[:3:2] + NORMED[4:6], ids=str)
+def test_both_ways_of_the_same_shapes(kind, rows, launched, monkeypatch):
+    if not rows:
+        monkeypatch.setattr(seam_launch, "ROW", 0)
+    values, grads = compared(kind, 35, 21)
+    assert max(values + grads) < 3e-6
+    assert [name for name, _ in launched] == (["seam_backward_rows"] if rows else ["seam_backward", "seam_maps"])
+
+
+@pytest.mark.parametrize("kind", [Kind("mhc", 2, False, 2, True), Kind("tanh", 3, True)], ids=str)
+@pytest.mark.parametrize(("tokens", "shares", "programs"), [(83, 1, 1), (83, 2, 2), (83, 4, 3), (96, 5, 3), (5, 4, 1)])
+def test_programs_share_the_groups(kind, tokens, shares, programs, launched, monkeypatch):
+    """Also where the last has fewer, and where fewer programs than may are enough."""
+    monkeypatch.setattr(seam_launch, "SHARES", shares)
+    values, grads = compared(kind, tokens, 12)
+    assert max(values + grads) < 3e-6
+    assert launched == [("seam_backward_rows", programs)]
+
+
+def test_frozen_maps_take_no_sum(launched):
+    y, g = torch.ones(3, DIM, device=DEVICE), torch.ones(3, 2, DIM, device=DEVICE)
+    kind, write = Kind("tanh", 2), torch.ones(2, 3, device=DEVICE)
+    maps, base = torch.ones(kind.maps, DIM, device=DEVICE), torch.ones(*kind.slots, device=DEVICE)
+    made = seam_launch.forward(y, g, write, maps, base, base, write, kind)
+    both = [
+        seam_launch.backward(y, g, write, maps, base, base, made, y, g, made.later, kind, learn)
+        for learn in (True, False)
+    ]
+    assert [name for name, _ in launched] == ["seam_backward_rows", "seam_backward"]
+    assert both[1].maps is None
+    for one, two in zip(both[0]._replace(maps=None), both[1], strict=True):
+        assert one is two is None or torch.allclose(one, two)
+
+
 def test_no_tokens():
     kind = Kind("tanh", 2, True)
     y, g, write = torch.empty(0, 8, device=DEVICE), torch.empty(0, 2, 8, device=DEVICE), torch.ones(2, 3, device=DEVICE)
@@ -272,7 +341,8 @@ def test_kernels_compile_for_an_h200_without_spilling():
     done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert len(lines) == 20
+    assert len(lines) == 22
     for kernel, kind, streams, _, spilled, shared in lines:
         assert int(shared) <= 227 * 1024, "what a program may have"
-        assert int(spilled) <= (0 if int(streams) <= 4 else 1024), (kernel, kind, streams)
+        few = 256 if kernel == "seam_backward_rows" else 0
+        assert int(spilled) <= (few if int(streams) <= 4 else 1024), (kernel, kind, streams)
