@@ -2,9 +2,9 @@
 
     python experiments/fault_driver.py FATES.json EXPERIMENT.yaml --out RUN --ray-address HOST:PORT [--resume]
 
-Everything is what the command does, in real processes; trials are really trained, and what strikes one strikes right
-after a checkpoint of it was written. ``FATES.json`` holds what happens to which trial. Beside it lie marks: a file
-``struck-N`` when trial N was struck, with the number of the worker's node; ``full`` once the disk is full.
+Everything but the time limits is what the command does, in real processes; trials are really trained, and what strikes
+one strikes right after a checkpoint of it was written. ``FATES.json`` holds what happens to which trial. Beside it lie
+marks: a file ``struck-N`` when trial N was struck, with its node's process; ``full`` once the disk is full.
 """
 
 import ctypes
@@ -22,6 +22,7 @@ from nas.jobs import Job
 
 STRIKES_AT = 3  # checkpoints
 WAITS = 60.0  # seconds after which a trial that nobody kills goes on
+SHORT, LONG = 20.0, 200.0  # seconds that a trial may run: one that is to hang, and others on a slow machine
 ONCE = ("worker", "node", "driver", "disk", "mlflow")  # the others are a property of the trial
 
 
@@ -74,10 +75,16 @@ def main() -> None:
     import nas.executors.ray as ray_executor
     from nas.cli import main as wireloom
 
+    class Executor(ray_executor.RayExecutor):
+        """With a time limit that a slow machine does not reach, but for trials that are to hang."""
+
+        def submit(self, job: Job) -> None:
+            super().submit(replace(job, seconds_limit=SHORT if trainer.fates.get(job.number) == "hang" else LONG))
+
     fates, *arguments = sys.argv[1:]
     path = Path(fates).resolve()
     trainer = Struck({int(number): kind for number, kind in json.loads(path.read_text()).items()}, path.parent)
-    ray_executor.RayExecutor = partial(ray_executor.RayExecutor, trainer)  # whose first argument trains
+    ray_executor.RayExecutor = partial(Executor, trainer)  # whose first argument trains
     sys.argv = ["wireloom", "search", *arguments]
     wireloom()
 

@@ -65,7 +65,7 @@ def experiment(trials: int, seed: int) -> dict[str, object]:
         "objectives": [{"metric": "accuracy", "goal": "maximize"}, {"metric": "flops", "goal": "minimize"}],
         "train": {"budget_gflops": 0.04, "batch": 32, "lr": 4.0e-3, "warmup": 0.1, "threads": 1},
         "search": {"sampler": "random", "baselines": False, "checkpoint_seconds": 0.1},
-        "resources": {"cpu": 1, "seconds": 20.0},
+        "resources": {"cpu": 1},
     }
 
 

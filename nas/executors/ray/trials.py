@@ -20,6 +20,7 @@ from nas.jobs import Job, Outcome
 from nas.resources import Share
 
 LOOK = 2.0  # seconds between looks at the nodes while trials wait
+STEP = 1.0  # seconds that a step of Tune takes at most, unless it is held up
 
 
 def fit(desk: Desk, evaluate: Evaluate, share: Share, probe: Path | None, token: str, store: Store | None) -> None:
@@ -214,7 +215,7 @@ class _Watch(tune.Callback):
         self._desk = desk
         self._forward = forward
         self._share = share
-        self._looked = time.monotonic()
+        self._looked = self._heard = time.monotonic()
         self._said = False
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -234,12 +235,21 @@ class _Watch(tune.Callback):
                 if trial.trial_id in self._forward.jobs and _actor(trial) is not None:
                     ray.kill(_actor(trial))
         self._watchnodes_of()
+        self._give_back()
         late = {key for key, running in self._forward.jobs.items() if running.late}
         for trial in trials if late else ():
             if trial.trial_id in late:
                 self._forward.jobs[trial.trial_id].overdue = True
                 # Killed from outside: it may hang in C, where nothing inside can end it.
                 ray.kill(_actor(trial))
+
+    def _give_back(self) -> None:
+        """Time in which Tune was held up, by a study that thinks or weights that come, is not that of trials."""
+        now = time.monotonic()
+        deaf, self._heard = now - self._heard - STEP, now
+        for running in self._forward.jobs.values() if deaf > 0 else ():
+            if running.since is not None:
+                running.since = min(running.since + deaf, now)
 
     def _watchnodes_of(self) -> None:
         """Say it where trials wait and no machine is left that could hold one."""
