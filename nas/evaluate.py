@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +21,14 @@ from trainers import checkpoint, resume
 from trainers.backbones import build
 from trainers.catalogue import Source
 from trainers.data import Data, Split, load, load_test
-from trainers.errors import CheckpointError, Diverged, NotKept
+from trainers.errors import CheckpointError, Diverged, NotKept, TeamError
 from trainers.loop import train, using_threads
 from trainers.metrics import evaluate as measure
 from trainers.seeding import generator
+from trainers.team import Team
 
 MEND = "mend that (make room on a full disk), then --resume trains this trial again and goes on"
+Gather = Callable[[Job], AbstractContextManager[Team | None]]
 FINGERPRINT = "data_fingerprint"  # of the weights' metadata: what they were trained on
 
 
@@ -86,7 +89,14 @@ def held_out(data: str | Source) -> Split:
     return load_test(data)
 
 
-def evaluate(job: Job, written: Callable[[Path], None] = lambda path: None) -> Generator[Report, bool, Outcome]:
+def alone(job: Job) -> AbstractContextManager[Team | None]:
+    """A job in this process and in no other."""
+    return nullcontext()
+
+
+def evaluate(
+    job: Job, written: Callable[[Path], None] = lambda path: None, *, gather: Gather = alone
+) -> Generator[Report, bool, Outcome]:
     """Train ``job``: yields a Report at each asked step, is sent whether to go on, and returns the Outcome.
 
     Where ``job.keep`` is there, the training goes on from it: what was reported up to then is said again, and the
@@ -100,8 +110,10 @@ def evaluate(job: Job, written: Callable[[Path], None] = lambda path: None) -> G
 
     Where the job asks for its latency, that is measured first, and in every report and the outcome; a topology over
     the limit is not trained and the outcome is ``rejected``.
+
+    ``gather`` holds the team that this process trains in and leads. Where another one of it goes, the job is ``lost``.
     """
-    training = _trained(job, written)
+    training = _trained(job, written, gather)
     answer: bool | None = None  # None starts a generator
     try:
         try:
@@ -146,7 +158,7 @@ def _timed(job: Job) -> tuple[float | None, str | None]:
     )
 
 
-def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, bool, Outcome]:
+def _trained(job: Job, written: Callable[[Path], None], gather: Gather) -> Generator[Report, bool, Outcome]:
     watch = Stopwatch()
     step = 0
     accuracy = loss = None
@@ -170,21 +182,31 @@ def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, boo
                 step, accuracy, loss = past.step, past.accuracy, past.loss
                 yield past
         model.watch = watch
-        progress = train(model, data, job.recipe, steps=job.steps, seed=job.seed, report_at=job.report_at, keep=keeper)
-        for point in progress:
-            watch.run(False)
-            step, accuracy, loss = point.step, point.accuracy, point.loss
-            asks = step in job.ask_at
-            report = Report(job.number, step, point.train_loss, accuracy, loss, asks, seconds=watch.seconds)
-            if keeper is not None:
-                keeper.said(report)
-            go_on = yield report
-            if asks and not go_on:
+        with gather(job) as team:
+            progress = train(
+                model,
+                data,
+                job.recipe,
+                steps=job.steps,
+                seed=job.seed,
+                report_at=job.report_at,
+                keep=keeper,
+                team=team,
+            )
+            for point in progress:
+                watch.run(False)
+                step, accuracy, loss = point.step, point.accuracy, point.loss
+                asks = step in job.ask_at
+                report = Report(job.number, step, point.train_loss, accuracy, loss, asks, seconds=watch.seconds)
                 if keeper is not None:
-                    keeper.closing = job.waits
-                progress.close()
-                return Outcome(job.number, "stopped", step, watch.seconds, accuracy, loss, "dominated at its rung")
-            watch.run(True)
+                    keeper.said(report)
+                go_on = yield report
+                if asks and not go_on:
+                    if keeper is not None:
+                        keeper.closing = job.waits
+                    progress.close()
+                    return Outcome(job.number, "stopped", step, watch.seconds, accuracy, loss, "dominated at its rung")
+                watch.run(True)
         watch.run(False)
         if job.weights is not None:
             _save(job.weights, model, {**job.metadata, FINGERPRINT: data.fingerprint})
@@ -202,22 +224,28 @@ def _trained(job: Job, written: Callable[[Path], None]) -> Generator[Report, boo
             raise
         job.keep.unlink(missing_ok=True)
         return Outcome(job.number, "lost", step, watch.seconds, reason=str(error))
+    except TeamError as error:
+        watch.run(False)
+        return Outcome(job.number, "lost", step, watch.seconds, accuracy, loss, str(error))
     except Diverged as error:
         watch.run(False)
         return Outcome(job.number, "diverged", error.step, watch.seconds, accuracy, loss, str(error))
     except Exception as error:
         watch.run(False)
         return _crashed(Outcome(job.number, "failed", step, watch.seconds, accuracy, loss), error)
+    finally:
+        if job.device != "cpu":
+            torch.cuda.empty_cache()  # others may share the device
 
 
 def _crashed(outcome: Outcome, error: Exception) -> Outcome:
     """The outcome with what a trial died of; that it was for want of memory needs no traceback."""
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return replace(outcome, reason=f"out of memory: {error}", cause="memory")
     return replace(outcome, reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether it is for want of memory; torch has a type of its own for that on a GPU alone."""
     texts = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)

@@ -276,6 +276,16 @@ class Experiment(Strict):
         return self
 
     @model_validator(mode="after")
+    def _batch_can_be_divided(self) -> Self:
+        batch, workers = self.train.batch, self.resources.processes
+        if batch % workers:
+            near = max(batch // workers, 1) * workers
+            problem = f"{workers} workers cannot have equal parts of a batch of {batch}; set train.batch to {near}, or"
+            at = ("resources", "gpu" if self.resources.workers is None else "workers")
+            raise wrong(f"{problem} take a number that divides it", at=at)
+        return self
+
+    @model_validator(mode="after")
     def _backbone_fits_data(self) -> Self:
         problem = self._misfit() if catalogue.is_known(self.data.kind) else None
         if problem is not None:

@@ -16,6 +16,10 @@ class CheckpointError(TrainerError):
     """A checkpoint is missing, damaged, or belongs to something else; the message names the file."""
 
 
+class TeamError(RuntimeError):
+    """Another process of those that train a model together has gone, or cannot be reached."""
+
+
 class Diverged(RuntimeError):
     """A loss or a gradient norm stopped being finite at `step` (counted from 1)."""
 

@@ -15,6 +15,7 @@ from trainers.data import Data
 from trainers.errors import Diverged, NotKept, TrainerError
 from trainers.metrics import evaluate
 from trainers.recipe import Recipe, learning_rate
+from trainers.team import Team
 
 # Adam's epsilon where no parameter asks for another: torch's own default, in the unit of a gradient.
 EPS = 1e-8
@@ -48,6 +49,7 @@ def train(
     seed: int,
     report_at: Collection[int],
     keep: resume.Keeper | None = None,
+    team: Team | None = None,
 ) -> Generator[Progress, None, None]:
     """Train in place with AdamW, yielding a Progress at each step in `report_at` and at the last.
 
@@ -61,15 +63,21 @@ def train(
     where that file is there when training begins, it goes on from there, as if it had never stopped: reports up to
     that step are not repeated. Raises CheckpointError then where the file is damaged or of another training, and
     NotKept where it cannot be written.
+
+    With `team` each of its processes trains on its part of every batch, to the weights of a single process up to the
+    rounding of sums; `recipe.batch` must be divisible by them. The leader alone yields and keeps: the generators of the
+    others are empty, and end when its does. Raises TeamError where one of the others has gone.
     """
     if steps < 1:
         raise TrainerError(f"steps must be at least 1, not {steps}")
     outside = sorted(step for step in report_at if not 1 <= step <= steps)
     if outside:
         raise TrainerError(f"cannot report at step {outside[0]}: steps go from 1 to {steps}")
+    if team is not None and recipe.batch % team.size:
+        raise TrainerError(f"a batch of {recipe.batch} cannot be divided among {team.size} workers")
     groups = parameter_groups(model, recipe.weight_decay)
     reports = frozenset(report_at) | {steps}
-    return _run(groups, model, data, recipe, steps=steps, seed=seed, reports=reports, keep=keep)
+    return _run(groups, model, data, recipe, steps=steps, seed=seed, reports=reports, keep=keep, team=team)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[Group]:
@@ -116,6 +124,7 @@ def _run(
     seed: int,
     reports: frozenset[int],
     keep: resume.Keeper | None,
+    team: Team | None,
 ) -> Generator[Progress, None, None]:
     optimiser = torch.optim.AdamW([dict(group) for group in groups], lr=recipe.lr, fused=True)
     parameters = [parameter for group in groups for parameter in group["params"]]
@@ -134,17 +143,22 @@ def _run(
     done, losses = 0, list[float]()
     if keep is not None and keep.path.exists():
         done, losses = resume.read(keep.path, model, optimiser, own)
+    if team is not None:
+        done = team.begin(model, optimiser, own, done, seed)
     order = batches(len(labels), recipe.batch, seed, start=done)
     model.train()
     with using_threads(recipe.threads):
         for step in range(done + 1, steps + 1):
-            chosen = next(order).to(device)
+            chosen = next(order)
+            chosen = (chosen if team is None else team.part(chosen)).to(device)
             for group in optimiser.param_groups:
                 group["lr"] = group["lr_scale"] * learning_rate(recipe, step, steps)
             optimiser.zero_grad()
             # Of text each sample has a label a byte, kept in a byte.
             loss = nn.functional.cross_entropy(model(inputs[chosen]).flatten(0, -2), labels[chosen].long().flatten())
             loss.backward()  # type: ignore[no-untyped-call]
+            if team is not None:
+                loss = team.average(parameters, loss)
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             # One transfer for both numbers, and before the weights are touched.
             train_loss, norm_value = torch.stack((loss.detach(), norm)).tolist()
@@ -152,19 +166,36 @@ def _run(
             _check_finite(step, norm_value)
             optimiser.step()
             losses.append(train_loss)
-            if step in reports:
-                accuracy, validation_loss = evaluate(model, data.validation)
-                _check_finite(step, validation_loss)
-                report = Progress(step, math.fsum(losses) / len(losses), accuracy, validation_loss)
-                losses.clear()
-                try:
-                    yield report
-                except GeneratorExit:
-                    if keep is not None and keep.closing:
-                        save(keep, step)
-                    raise
+            if step in reports and team is not None and not team.leads:
+                if not team.heed():
+                    return
+            elif step in reports:
+                with _telling(team):
+                    accuracy, validation_loss = evaluate(model, data.validation)
+                    _check_finite(step, validation_loss)
+                    report = Progress(step, math.fsum(losses) / len(losses), accuracy, validation_loss)
+                    losses.clear()
+                    try:
+                        yield report
+                    except GeneratorExit:
+                        if keep is not None and keep.closing:
+                            save(keep, step)
+                        raise
             if keep is not None and keep.due(step):
                 save(keep, step)
+
+
+@contextmanager
+def _telling(team: Team | None) -> Iterator[None]:
+    """Whether the training goes on behind the block is what the others of the team are told."""
+    try:
+        yield
+    except BaseException:
+        if team is not None:
+            team.tell(False)
+        raise
+    if team is not None:
+        team.tell(True)
 
 
 def _check_finite(step: int, value: float) -> None:

@@ -124,7 +124,7 @@ def check_versions(facts: Mapping[str, Mapping[str, str]], here: Mapping[str, st
 
 def slots(share: Share, nodes: Sequence[Node]) -> int:
     """How many trials the nodes hold together."""
-    return sum(_fits(share, node) for node in nodes)
+    return sum(_fits(share.each, node) for node in nodes) // share.workers
 
 
 def _fits(share: Share, node: Node) -> int:
@@ -144,6 +144,12 @@ def check_share(share: Share, nodes: Sequence[Node]) -> None:
     if share.gpu and not any(node.gpu for node in nodes):
         raise ClusterError(
             f"{wanted} asks for a GPU, and no node of the cluster has one; leave gpu out, or add such a node"
+        )
+    if share.workers > 1:
+        total = f"{sum(node.cpu for node in nodes):g} CPUs and {sum(node.gpu for node in nodes):g} GPUs"
+        raise ClusterError(
+            f"{wanted} asks for {share.workers} times {share.each} on one node each, and the cluster has not as many "
+            f"({len(nodes)} nodes with {total}); ask for less, or add a node"
         )
     largest = ", ".join(sorted({f"{node.cpu:g} CPUs and {node.gpu:g} GPUs" for node in nodes})) or "none"
     raise ClusterError(

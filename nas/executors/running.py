@@ -11,6 +11,7 @@ from nas.jobs import Job, Outcome, Report
 # What ray says of a process, or of its machine, that is no more.
 GONE = ("actor died", "ActorDiedError", "ActorUnavailableError", "is unavailable", "Node failure", "node died")
 NEVER_BEGAN = "creation task"
+OTHER_FAILED = "RankFailed: "  # one of the other processes of a trial, by itself
 BY_MEMORY = ("running low on memory", "ray.exceptions.OutOfMemoryError")
 
 
@@ -42,6 +43,11 @@ class Running:
             return self.out_of_time()
         if any(sign in error for sign in BY_MEMORY):
             return self._ended("failed", "out of memory: its machine had none left, and ray ended it", cause="memory")
+        if OTHER_FAILED in line:
+            reason = line.partition(OTHER_FAILED)[2]
+            memory = reason.startswith("out of memory")
+            more = {"cause": "memory"} if memory else {"traceback": error}
+            return self._ended("failed", reason, **more)
         if NEVER_BEGAN in error:
             return ClusterError(f"a worker cannot start: {line}")
         if any(sign in error for sign in GONE):

@@ -119,6 +119,11 @@ class Worker:
     def _tell(self, note: str) -> None:
         self._note = note
 
+    def fail(self, error: BaseException) -> None:
+        """End the job under way with ``error``, which came from outside of its thread."""
+        if self._run is not None:
+            self._run.fail(error)
+
     def read(self, offset: int, size: int) -> bytes:
         """A piece of the weights that the last job left."""
         assert self._weights is not None, "read() without weights"
@@ -203,6 +208,9 @@ class _Run:
         except Empty:
             return tuple(messages), None
         return tuple(messages), found
+
+    def fail(self, error: BaseException) -> None:
+        self._said.put(error)
 
     def leave(self) -> None:
         self._left = True

@@ -20,6 +20,11 @@ GIB = 2**30
         ({"gpu": 0.25}, None, 200 * GIB, 80 * GIB, Share(1, 0.25)),
         ({"gpu": 0}, None, GIB, 80 * GIB, Share(1, 0)),
         ({"gpu": 1}, None, GIB, None, Share(1, 1)),
+        ({"gpu": 2}, 3, GIB, None, Share(6, 2, 2)),
+        ({"workers": 4, "cpu": 8}, 3, GIB, None, Share(8, 0, 4)),
+        ({"workers": 4}, None, GIB, 80 * GIB, Share(4, 4, 4)),
+        ({"workers": 2, "gpu": 0}, None, GIB, 80 * GIB, Share(2, 0, 2)),
+        ({"workers": 1}, None, 10 * GIB, 80 * GIB, Share(1, 1 / 7)),
     ],
 )
 def test_a_share_is_what_the_file_says_or_what_memory_needs(given, threads, peak, device, share):
@@ -42,6 +47,15 @@ def test_they_are_part_of_an_experiment(make):
         ({"gpu": -1}, "at least 0"),
         ({"seconds": 0}, "more than 0"),
         ({"gpus": 1}, "did you mean"),
+        ({"workers": 0}, "at least 1"),
+        ({"workers": 2, "gpu": 1}, "2 of them cannot have 1 GPUs, one each; write gpu: 2"),
+        ({"workers": 1, "gpu": 4}, "1 of them cannot have 4 GPUs, one each; write workers: 4"),
+        ({"workers": 2, "gpu": 0.5}, "one each; write gpu: 2"),
+        (
+            {"workers": 5},
+            "resources.workers: 5 workers cannot have equal parts of a batch of 32; set train.batch to 30",
+        ),
+        ({"gpu": 64}, "resources.gpu: 64 workers cannot have equal parts"),
     ],
 )
 def test_nonsense_is_refused_where_it_stands(make, resources, said):
@@ -64,3 +78,8 @@ def test_a_share_holds_for_the_threads_of_torch():
 def test_a_share_reads_as_it_is_written():
     assert str(Share(2)) == "{cpu: 2}"
     assert str(Share(1, 0.25)) == "{cpu: 1, gpu: 0.25}"
+    assert str(Share(4, 0, 2)) == "{cpu: 4, workers: 2}"
+
+
+def test_each_process_has_its_part():
+    assert Share(4, 2, 2).each == Share(2, 1)

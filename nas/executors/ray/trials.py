@@ -4,6 +4,7 @@ import platform
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nas.errors import RunFolderError
 from nas.executors import cluster
 from nas.executors.desk import Desk
 from nas.executors.ray.joining import nodes_of
+from nas.executors.ray.ranks import Ranks
 from nas.executors.running import Running
 from nas.executors.worker import Batch, Evaluate, Store, Worker, fetch, shares
 from nas.jobs import Job, Outcome
@@ -27,7 +29,8 @@ def fit(desk: Desk, evaluate: Evaluate, share: Share, probe: Path | None, token:
     """Run Tune until the desk is closed."""
     storage = Path(tempfile.mkdtemp(prefix="wireloom-tune-"))
     forward = _Forward(desk)
-    bundles = [{"CPU": share.cpu, **({"GPU": share.gpu} if share.gpu else {})}]
+    each = share.each
+    bundles = [{"CPU": each.cpu, **({"GPU": each.gpu} if each.gpu else {})}] * share.workers
     trainable = tune.with_resources(
         _trainable(evaluate, share, probe, token, store), tune.PlacementGroupFactory(bundles)
     )
@@ -74,13 +77,17 @@ def _trainable(
         def setup(self, config: dict[str, Any]) -> None:
             # Its node may have joined since versions were compared.
             cluster.check_versions({platform.node(): cluster.versions()}, here)
-            share.enforce()
+            share.each.enforce()
+            whole = evaluate
+            if share.workers > 1:
+                ranks = Ranks(share, lambda error: self._worker.fail(error))
+                whole = partial(evaluate, gather=ranks.gather)
             self._worker = Worker(
-                evaluate,
+                whole,
                 shared=shares(probe, token),
                 store=store,
                 device="cuda" if share.gpu else "cpu",
-                prepare=share.enforce,  # the number of threads is a setting of each thread
+                prepare=share.each.enforce,  # the number of threads is a setting of each thread
             )
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:

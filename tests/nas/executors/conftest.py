@@ -29,7 +29,8 @@ def with_ray(trainer, **options):
 
     from nas.executors.ray import RayExecutor
 
-    module = getattr(trainer, "__module__", type(trainer).__module__)
+    whole = getattr(trainer, "func", trainer)  # of a partial
+    module = getattr(whole, "__module__", type(whole).__module__)
     if not module.startswith("nas."):
         cloudpickle.register_pickle_by_value(sys.modules[module])
     return RayExecutor(trainer, **options)

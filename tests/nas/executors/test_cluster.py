@@ -22,6 +22,10 @@ BIG, SMALL, GPU = Node("a", "10.0.0.1", 8, 0), Node("b", "10.0.0.2", 2, 0), Node
         (Share(1, 0.4), [GPU], 8),
         (Share(1, 2), [GPU], 2),
         (Share(1, 8), [GPU], 0),
+        (Share(4, 0, 2), [BIG, SMALL], 2),
+        (Share(4, 4, 4), [GPU, GPU], 2),
+        (Share(8, 8, 8), [GPU, GPU], 1),
+        (Share(8, 8, 8), [GPU], 0),
         (Share(1), [], 0),
     ],
 )
@@ -36,6 +40,7 @@ def test_slots_are_what_each_node_holds(share, nodes, count):
         (Share(1, 0.5), [BIG], "resources: {cpu: 1, gpu: 0.5} asks for a GPU, and no node of the cluster has one"),
         (Share(1, 8), [GPU], "{cpu: 1, gpu: 8} is more than any node"),
         (Share(1), [], "nodes: none"),
+        (Share(4, 8, 8), [GPU], "asks for 8 times {cpu: 0.5, gpu: 1} on one node each, and the cluster has not as"),
     ],
 )
 def test_a_share_that_fits_nowhere_is_refused(share, nodes, said):

@@ -42,6 +42,16 @@ def test_out_of_memory_and_out_of_time_are_evaluations():
     assert (time.kind, time.cause, time.reason) == ("failed", "time", "out of time: ended after resources.seconds, 5 s")
 
 
+def test_what_another_process_of_the_trial_failed_of_is_its_failure():
+    said = "ray::T.train() (pid=1)\nnas.ranks.RankFailed: "
+    memory, other = (running().end(said + what) for what in ("out of memory: all of it", "LookupError: what"))
+    assert isinstance(memory, Outcome)
+    assert isinstance(other, Outcome)
+    assert (memory.kind, memory.cause, memory.reason) == ("failed", "memory", "out of memory: all of it")
+    assert (other.kind, other.cause, other.reason) == ("failed", None, "LookupError: what")
+    assert "ray::T.train()" in other.traceback
+
+
 def test_a_worker_that_cannot_begin_ends_the_search():
     end = running().end(CREATION)
     assert isinstance(end, ClusterError)
