@@ -30,7 +30,7 @@ from trainers.errors import TrainerError
 from trainers.metrics import evaluate as measure
 
 WEIGHTS = "model.safetensors"
-# By so much may what is measured on a CPU differ from what was on a GPU: samples at the border of two classes, and TF32.
+# What a CPU measures may differ by so much from what a GPU did: samples at the border of two classes, TF32.
 ACCURACY_ROUNDING = 0.005
 LOSS_ROUNDING = 0.01
 
