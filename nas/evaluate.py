@@ -29,6 +29,7 @@ from trainers.team import Team
 
 MEND = "mend that (make room on a full disk), then --resume trains this trial again and goes on"
 Gather = Callable[[Job], AbstractContextManager[Team | None]]
+DEVICE = "device"  # of the weights' metadata: cpu or cuda, where they were trained and measured
 FINGERPRINT = "data_fingerprint"  # of the weights' metadata: what they were trained on
 
 
@@ -209,7 +210,7 @@ def _trained(job: Job, written: Callable[[Path], None], gather: Gather) -> Gener
                 watch.run(True)
         watch.run(False)
         if job.weights is not None:
-            _save(job.weights, model, {**job.metadata, FINGERPRINT: data.fingerprint})
+            _save(job.weights, model, {**job.metadata, FINGERPRINT: data.fingerprint, DEVICE: job.device})
         done = Outcome(job.number, "complete", step, watch.seconds, accuracy, loss)
         if job.test:
             test_accuracy, test_loss = measure(model, held_out(job.data))

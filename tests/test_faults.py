@@ -120,7 +120,7 @@ def test_a_schedule_is_that_of_its_seed_and_has_every_kind():
     assert max(count.values()) - min(count.values()) <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     "options",
     ["--seeds 0 --trials 27 --every 3", "--seeds 19 --trials 6 --every 6 --limit"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphs.errors import UserError
 from nas.executors import Executor
+from nas.executors.parcel import Parcel
 from nas.experiment import Experiment
 from nas.mirror import place_of
 from nas.resources import share_of
@@ -64,6 +65,7 @@ def opened(place: Place, experiment: Experiment, folder: Path, say: Callable[[st
         share=partial(share_of, experiment.resources, threads=experiment.train.threads, peak=peak),
         folder=folder,
         store=store,
+        parcel=Parcel.of(experiment.data.source, {"function": experiment.backbone.function}),
         say=say,
     ) as executor:
         yield executor

@@ -12,6 +12,7 @@ from torch import nn
 
 import graphs
 import nas
+from nas import artifact
 from nas.artifact import compile_run, compile_topology_file, load_model
 from nas.errors import RunFolderError
 from nas.evaluate import accuracy_of
@@ -290,3 +291,22 @@ def test_wiring_whose_weights_depend_on_the_width_is_left_to_compile(tmp_path):
     topology.save(tmp_path / "t.yaml")
     compile_topology_file(tmp_path / "t.yaml", tmp_path / "wired")
     assert {path.name for path in (tmp_path / "wired").iterdir()} == MADE - {"model.safetensors"}
+
+
+@pytest.mark.parametrize(("device", "harm", "fits"), [("cpu", 1e-4, False), ("cuda", 1e-4, True), ("cuda", 1.0, False)])
+def test_weights_of_another_device_need_fit_up_to_rounding_alone(run, tmp_path, monkeypatch, device, harm, fits):
+    """What a GPU measured is not what a CPU measures to the last digit; of a CPU's weights it must be."""
+    (weights,) = [path for path in (run / "weights").iterdir() if int(logged(run)["number"]) == int(path.stem[-4:])]
+    spoil(weights, lambda tensors, metadata: metadata.update(device=device))
+    measured = artifact.accuracy_of
+
+    def rounded(model, data):
+        accuracy, loss = measured(model, data)
+        return accuracy - harm, loss
+
+    monkeypatch.setattr(artifact, "accuracy_of", rounded)
+    if fits:
+        assert artifact.compile_run(run, tmp_path / "model").accuracy == float(logged(run)["accuracy"]) - harm
+        return
+    with pytest.raises(RunFolderError, match="but the run logged"):
+        artifact.compile_run(run, tmp_path / "model")

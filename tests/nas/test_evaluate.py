@@ -89,7 +89,8 @@ def test_the_weights_are_those_of_the_accuracy_reported(tmp_path):
     topology = families.hyper(depth=2, streams=2)
     _, outcome = run(job(topology, weights=path, metadata={"digest": topology.digest}))
     tensors, metadata = checkpoint.load(path)
-    assert metadata == {"digest": topology.digest, "data_fingerprint": module.dataset("digits").fingerprint}
+    fingerprint = module.dataset("digits").fingerprint
+    assert metadata == {"digest": topology.digest, "data_fingerprint": fingerprint, "device": "cpu"}
     model = start(topology, 99)
     assert accuracy_of(model, "digits") != (outcome.accuracy, outcome.loss)
     model.load_state_dict(tensors)

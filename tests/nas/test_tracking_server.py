@@ -14,7 +14,7 @@ from servers import MlflowServer, postgres
 
 pytest.importorskip("mlflow")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.cluster,
     pytest.mark.filterwarnings(
         # mlflow 3 maps a relation with a loader that SQLAlchemy 2.1 calls deprecated.
         "ignore:The ``noload`` loader strategy is deprecated:sqlalchemy.exc.SADeprecationWarning"

@@ -18,6 +18,7 @@ from graphs.errors import UserError
 from nas.evaluate import evaluate as train
 from nas.executors import cluster
 from nas.executors.desk import Desk
+from nas.executors.parcel import Parcel
 from nas.executors.ray.joining import connect, gpu_memory, nodes_of, on_each
 from nas.executors.ray.trials import fit
 from nas.executors.worker import Evaluate, Store, shares
@@ -37,8 +38,9 @@ class RayExecutor:
     of the memory of a GPU in bytes, None where the cluster has none. ``most`` bounds the slots.
 
     ``folder`` is where jobs' files go. Workers that see it write there; from others weights are fetched, and
-    checkpoints are kept in ``store``, if at all. ``say`` is told, from another thread, what a user should know while
-    waiting. Raises ClusterError where the cluster cannot be used.
+    checkpoints are kept in ``store``, if at all. ``parcel`` holds files that workers need and may lack. ``say`` is
+    told, from another thread, what a user should know while waiting. Raises ClusterError where the cluster cannot be
+    used.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class RayExecutor:
         cpus: int | None = None,
         most: int | None = None,
         store: Store | None = None,
+        parcel: Parcel | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._evaluate = evaluate
         self._most = most
         self._store = store
+        self._parcel = parcel
         self._say = say
         self._kept: dict[int, Job] = {}  # jobs under way whose checkpoints may lie in the store
         self._probe = None if folder is None else folder.absolute() / ".executor"
@@ -134,7 +138,7 @@ class RayExecutor:
         if self._address is not None and self._store is None:
             self._warn_apart()
         self._desk = Desk(self._say)
-        given = (self._desk, self._evaluate, self._share, self._probe, self._token, self._store)
+        given = (self._desk, self._evaluate, self._share, self._probe, self._token, self._store, self._parcel)
         self._fit = threading.Thread(target=fit, args=given, name="ray-tune", daemon=True)
         self._fit.start()
 

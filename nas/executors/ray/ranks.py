@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from nas.executors.parcel import Parcel, Unpacked
 from nas.jobs import Job
 from nas.ranks import follow
 from nas.resources import Share
@@ -21,23 +22,27 @@ ENDED = 20.0  # seconds that the others are given to end with the first process
 
 
 class _Rank:
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, parcel: Parcel | None) -> None:
         share.enforce()
         choose_interface(_address())
+        self._files = Unpacked(parcel)
 
     def follow(self, job: Job, rank: int, size: int, host: str, port: int) -> None:
-        follow(job, rank=rank, size=size, host=host, port=port)
+        follow(self._files.here(job), rank=rank, size=size, host=host, port=port)
 
 
 class Ranks:
     """The ``workers`` - 1 others of a trial's process, which makes it in its own placement group.
 
-    They last from job to job and end with this process. ``fail`` is told, from another thread, of what one of them died
+    They last from job to job and end with this process. ``files`` are a user's as they are here, and ``sent`` the
+    reference of the parcel they were in. ``fail`` is told, from another thread, of what one of them died
     or failed of: the first process may be waiting for it in a place where nothing reaches it.
     """
 
-    def __init__(self, share: Share, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, share: Share, fail: Callable[[BaseException], None], files: Unpacked, sent: Any) -> None:
         self._share = share
+        self._files = files
+        self._sent = sent
         self._fail = fail
         group = ray.util.get_current_placement_group()
         assert group is not None, "Tune starts every trial in one"
@@ -52,7 +57,7 @@ class Ranks:
         called: list[_Call] = []
 
         def start(port: int) -> None:
-            called.append(_Call(self._actors, job, self._host, port, self._fail))
+            called.append(_Call(self._actors, self._files.there(job), self._host, port, self._fail))
 
         try:
             with lead(self._share.workers, job.device, start) as team:
@@ -73,7 +78,7 @@ class Ranks:
         return [
             rank.options(
                 scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
-            ).remote(each)
+            ).remote(each, self._sent)
             for index in range(1, self._share.workers)
         ]
 

@@ -14,6 +14,7 @@ from ray import tune
 from nas.errors import RunFolderError
 from nas.executors import cluster
 from nas.executors.desk import Desk
+from nas.executors.parcel import Parcel, Unpacked
 from nas.executors.ray.joining import nodes_of
 from nas.executors.ray.ranks import Ranks
 from nas.executors.running import Running
@@ -25,14 +26,22 @@ LOOK = 2.0  # seconds between looks at the nodes while trials wait
 STEP = 1.0  # seconds that a step of Tune takes at most, unless it is held up
 
 
-def fit(desk: Desk, evaluate: Evaluate, share: Share, probe: Path | None, token: str, store: Store | None) -> None:
+def fit(
+    desk: Desk,
+    evaluate: Evaluate,
+    share: Share,
+    probe: Path | None,
+    token: str,
+    store: Store | None,
+    parcel: Parcel | None,
+) -> None:
     """Run Tune until the desk is closed."""
     storage = Path(tempfile.mkdtemp(prefix="wireloom-tune-"))
     forward = _Forward(desk)
     each = share.each
     bundles = [{"CPU": each.cpu, **({"GPU": each.gpu} if each.gpu else {})}] * share.workers
     trainable = tune.with_resources(
-        _trainable(evaluate, share, probe, token, store), tune.PlacementGroupFactory(bundles)
+        _trainable(evaluate, share, probe, token, store, ray.put(parcel)), tune.PlacementGroupFactory(bundles)
     )
     try:
         tune.Tuner(
@@ -67,7 +76,7 @@ def _name(trial: Any) -> str:
 
 
 def _trainable(
-    evaluate: Evaluate, share: Share, probe: Path | None, token: str, store: Store | None
+    evaluate: Evaluate, share: Share, probe: Path | None, token: str, store: Store | None, sent: Any
 ) -> type[tune.Trainable]:
     here = cluster.versions()
 
@@ -78,9 +87,10 @@ def _trainable(
             # Its node may have joined since versions were compared.
             cluster.check_versions({platform.node(): cluster.versions()}, here)
             share.each.enforce()
+            self._files = Unpacked(ray.get(sent))
             whole = evaluate
             if share.workers > 1:
-                ranks = Ranks(share, lambda error: self._worker.fail(error))
+                ranks = Ranks(share, lambda error: self._worker.fail(error), self._files, sent)
                 whole = partial(evaluate, gather=ranks.gather)
             self._worker = Worker(
                 whole,
@@ -94,7 +104,7 @@ def _trainable(
             return True
 
         def take(self, job: Job) -> None:
-            self._worker.take(job)
+            self._worker.take(self._files.here(job))
 
         def answer(self, go_on: bool) -> None:
             self._worker.answer(go_on)
@@ -108,6 +118,7 @@ def _trainable(
 
         def cleanup(self) -> None:
             self._worker.close()
+            self._files.close()
 
     return Trial
 

@@ -50,7 +50,7 @@ def letters(job, written):
     return Outcome(job.number, "complete", len(before) + 1, 0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_workers_that_do_not_see_the_run_keep_checkpoints_in_its_storage(cores, make, tmp_path, monkeypatch):
     from ray import cloudpickle
 

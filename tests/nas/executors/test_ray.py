@@ -12,7 +12,7 @@ from nas.records import Status
 from nas.run_folder import RunFolder
 from nas.study import Study
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 
 
 def test_a_worker_that_is_killed_loses_its_trial_and_the_next_one_runs(on_ray, tmp_path):

@@ -19,7 +19,7 @@ from nas.executors.cluster import ClusterError
 from nas.executors.ray import RayExecutor
 from nas.resources import Share
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[3]
 
 

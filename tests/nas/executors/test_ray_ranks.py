@@ -14,7 +14,7 @@ from nas.resources import Share
 from trainers import checkpoint
 from trainers.recipe import Recipe
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.cluster
 TWO = Share(1.0, 0.0, 2)  # half a core each
 RECIPE = Recipe(batch=32, lr=4e-3, threads=1)
 
