@@ -229,6 +229,8 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console, exe
             if views.winner is not None and folder.weight_file(views.winner.number).is_file():
                 tracker.winner(views.winner, _model(folder, views.winner), _model_tags(views.winner))
             tracker.finish("FINISHED", _totals(views), {name: folder.path / name for name in names})
+    with suppress(OSError):  # there is none, or trials wait there for a search made longer
+        (folder.path / "checkpoints").rmdir()
     if not study.ledger.ended:
         folder.log.append("end", trained=study.ledger.trained, asks=len(study.ledger.asks))
     if views.winner is None:

@@ -272,5 +272,5 @@ def test_want_of_memory_is_an_evaluation_with_a_cause(monkeypatch, error):
 def test_what_torch_says_of_too_much_memory_is_known():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert module._out_of_memory(caught.value)
-    assert not module._out_of_memory(RuntimeError("something else"))
+    assert module.out_of_memory(caught.value)
+    assert not module.out_of_memory(RuntimeError("something else"))
