@@ -2,16 +2,19 @@
 
     python experiments/bench/cluster.py [--workers 1 16 1024] [--sampler stratified] [--csv FILE]
 
-The whole search runs, with its log on disk, tables, page and halving; only the trials are drawn from a table: how long
-one takes from the measured seconds of experiments/results/wiring4.csv, scaled to a mean of 60 s. The clock is virtual:
+The study runs whole, with its log on disk; tables and page, which take a fixed share of the driver's time at most, and
+the report at the end do not. The trials are drawn from a table: how long one takes from the measured seconds of
+experiments/results/wiring4.csv, scaled to a mean of 60 s. Those beyond three medians are left out: there the machine was
+busy with something else. The clock is virtual:
 while the driver works it advances by what that really took, and workers that wait for it are idle; while it has
-nothing to do it jumps to the next message. So a driver that is too slow shows as idle workers.
+nothing to do it jumps to the next message. So a driver that is too slow shows as idle workers. Shares are of the time
+until the last trial was placed, the first minute included, in which every worker gets its first trial; behind it the
+workers run dry whatever the driver does. Halving is off (--halving turns it on): all trials have their 60 s.
 """
 
 import argparse
 import csv
 import heapq
-import os
 import random
 import statistics
 import tempfile
@@ -25,7 +28,7 @@ from rich.table import Table
 from nas.experiment import Experiment
 from nas.jobs import Job, Outcome, Report
 from nas.run_folder import RunFolder
-from nas.search import run_search
+from nas.study import Study
 
 TABLE = Path(__file__).parents[1] / "results" / "wiring4.csv"
 SPACE = """
@@ -44,8 +47,9 @@ objectives:
   - {{metric: accuracy, goal: maximize}}
   - {{metric: flops, goal: minimize}}
 train: {{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}}
-search: {{sampler: {sampler}, halving: {{rungs: 3, keep: 0.34}}}}
+search: {{sampler: {sampler}{halving}}}
 """
+HALVING = ", halving: {rungs: 3, keep: 0.34}"
 
 
 class Cluster:
@@ -56,7 +60,9 @@ class Cluster:
         self.now = 0.0  # virtual seconds
         self.driver = self.driver_cpu = 0.0  # real seconds of the driver between messages
         self.busy = self.waited = 0.0  # virtual seconds of workers: training, and waiting for the driver
-        self.until = 0.0  # when the last job was placed
+        self.until = self.driven = self.driven_cpu = (
+            0.0  # when the last job was placed; the driver's seconds up to then
+        )
         self.messages = 0
         self._durations = [mean * one / statistics.fmean(seconds) for one in seconds]
         self._events: list[tuple[float, int, Report | Outcome]] = []
@@ -70,6 +76,8 @@ class Cluster:
             self._began = True
             self._since, self._cpu = time.perf_counter(), time.process_time()
         self.until = self._present()
+        self.driven = self.driver + time.perf_counter() - self._since
+        self.driven_cpu = self.driver_cpu + time.process_time() - self._cpu
         self.waited += self.until - self._free.pop(0)
         rng = random.Random(f"{job.number}/{job.seed}")
         self._jobs[job.number] = (job, rng.choice(self._durations), rng.random(), 0)
@@ -129,36 +137,35 @@ class Cluster:
         self._count += 1
 
 
-def measure(workers: int, sampler: str, mean: float, per_worker: int) -> dict[str, float]:
+def measure(workers: int, sampler: str, mean: float, per_worker: int, halving: bool) -> dict[str, float]:
     """One search of ``per_worker`` trials a worker, at least 64."""
     with TABLE.open(newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    seconds = [one for one in seconds if one <= 3 * statistics.median(seconds)]
     trials = max(64, per_worker * workers)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, "cluster.yaml")
-        path.write_text(SPACE.format(trials=trials, sampler=sampler))
+        path.write_text(SPACE.format(trials=trials, sampler=sampler, halving=HALVING if halving else ""))
         experiment = Experiment.load(path)
         folder = RunFolder.create(Path(temporary, "run"), experiment)
         cluster = Cluster(workers, seconds, mean)
-        started = time.perf_counter()
-        done = run_search(experiment, folder, Console(quiet=True), cluster)
-        real = time.perf_counter() - started
+        study = Study(experiment, folder, cluster)
+        study.run()
         folder.log.close()
-        assert done.study.ledger.finished == trials, "a trial got lost"
+        assert study.ledger.finished == trials, "a trial got lost"
         log = (folder.path / "events.jsonl").stat().st_size
         files = sum(1 for one in folder.path.rglob("*") if one.is_file())
     return {
         "workers": workers,
         "trials": trials,
         "virtual_hours": cluster.now / 3600,
-        "driver_share": cluster.driver / cluster.now,
-        "driver_cpu_share": cluster.driver_cpu / cluster.now,
+        "driver_share": cluster.driven / cluster.until,
+        "driver_cpu_share": cluster.driven_cpu / cluster.until,
         "driver_ms_a_trial": 1000 * cluster.driver / trials,
         "workers_wait_share": cluster.waited / (workers * cluster.until),
         "messages_a_second": cluster.messages / cluster.now,
         "log_bytes_a_trial": log / trials,
         "files": files,
-        "rest_seconds": real - cluster.driver,
     }
 
 
@@ -168,11 +175,13 @@ def main() -> None:
     parser.add_argument("--sampler", default="stratified")
     parser.add_argument("--seconds", type=float, default=60.0, help="mean of a whole trial")
     parser.add_argument("--per-worker", type=int, default=4, help="trials for each worker")
+    parser.add_argument("--halving", action="store_true", help="stop trials early at three rungs")
     parser.add_argument("--csv", type=Path, help="append the figures to this file")
     given = parser.parse_args()
-    os.environ["WIRELOOM_TRACKING"] = "off"
-    found = [measure(workers, given.sampler, given.seconds, given.per_worker) for workers in given.workers]
-    table = Table(title=f"{given.sampler}, trials of {given.seconds:g} s, halving at 3 rungs")
+    found = [
+        measure(workers, given.sampler, given.seconds, given.per_worker, given.halving) for workers in given.workers
+    ]
+    table = Table(title=f"{given.sampler}, trials of {given.seconds:g} s{HALVING if given.halving else ''}")
     for name in found[0]:
         table.add_column(name.replace("_", " "), justify="right")
     for row in found:
@@ -181,10 +190,12 @@ def main() -> None:
     if given.csv is not None:
         new = not given.csv.exists()
         with given.csv.open("a", newline="") as file:
-            writer = csv.DictWriter(file, ["sampler", "seconds", *found[0]], lineterminator="\n")
+            writer = csv.DictWriter(file, ["sampler", "seconds", "halving", *found[0]], lineterminator="\n")
             if new:
                 writer.writeheader()
-            writer.writerows({"sampler": given.sampler, "seconds": given.seconds, **row} for row in found)
+            writer.writerows(
+                {"sampler": given.sampler, "seconds": given.seconds, "halving": given.halving, **row} for row in found
+            )
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def trivial(job: Job):
 def load(folder: Path, trials: int, sampler: str, family: str) -> Experiment:
     folder.mkdir()
     search = {"sampler": sampler, "baselines": False, "random_share": 0.0}
-    space = {"depth": {"low": 6, "high": 8}, "families": {family: FAMILIES[family]}}
+    space = {"depth": {"low": 9, "high": 12}, "families": {family: FAMILIES[family]}}
     (folder / "trivial.yaml").write_text(dump(EXPERIMENT | {"trials": trials, "search": search, "space": space}))
     return Experiment.load(folder / "trivial.yaml")
 
