@@ -2,13 +2,14 @@
 
     python experiments/bench/cluster.py [--workers 1 16 1024] [--sampler stratified] [--csv FILE]
 
-The study runs whole, with its log on disk; tables and page, which take a fixed share of the driver's time at most, and
-the report at the end do not. The trials are drawn from a table: how long one takes from the measured seconds of
+The study runs whole, with its log on disk; tables and page, which take a fixed share of the driver's time at most,
+and the report at the end do not. The trials are drawn from a table: how long one takes from the measured seconds of
 experiments/results/wiring4.csv, scaled to a mean of 60 s. Those beyond three medians are left out: there the machine
-was busy with something else. The clock is virtual: while the driver works it advances by what that really
-took, and workers that wait for it are idle; while it has nothing to do it jumps to the next message. So a driver that is too slow shows as idle workers. Shares are of the time
-until the last trial was placed, the first minute included, in which every worker gets its first trial; behind it the
-workers run dry whatever the driver does. Halving is off (--halving turns it on): all trials have their 60 s.
+was busy with something else. The clock is virtual: while the driver works it advances by what that really took, and
+workers that wait for it are idle; while it has nothing to do it jumps to the next message. So a driver that is too
+slow shows as idle workers. Shares are of the time until the last trial was placed, the first minute included, in
+which every worker gets its first trial; behind it the workers run dry whatever the driver does. Halving is off
+(--halving turns it on): all trials have their 60 s.
 """
 
 import argparse
