@@ -1,6 +1,7 @@
 """Would early stopping mislead? How well a cheap rung ranks topologies beside their full training."""
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from nas.experiment import Experiment, Halving
 from nas.front import signed
 from nas.halving import TOLERANCE, goes_on, rung_fractions, whole
+from nas.layers import Layers
 from nas.ledger import Ledger
 from nas.objectives import GROWING, values
 from nas.records import CurvePoint, Status, Trial
@@ -17,6 +19,7 @@ from nas.records import CurvePoint, Status, Trial
 FEWEST = 10  # topologies; with fewer there is no audit
 TRUSTED = 0.5  # Kendall's tau below which halving is warned of: one pair in four or more is the wrong way round
 DRAWS = 1000  # of the bootstrap
+MOST = 400  # topologies that tau is taken over, drawn at random: its interval takes the square of their number
 SHARES = (0.1, 0.3, 0.5)  # of the budget, looked at where the search has no halving
 
 
@@ -140,16 +143,17 @@ def _at(experiment: Experiment, trial: Trial, share: float, classes: int) -> dic
 
 
 def _rank(experiment: Experiment, share: float, metric: str, known: Sequence[tuple[Trial, dict[str, float]]]) -> Rank:
-    early = [at[metric] for _, at in known]
-    late = [trial.objectives[metric] for trial, _ in known]
+    drawn = known if len(known) <= MOST else random.Random(0).sample(known, MOST)
+    early = [at[metric] for _, at in drawn]
+    late = [trial.objectives[metric] for trial, _ in drawn]
     low, high = interval(early, late)
     objectives = experiment.objectives
-    rung = {trial.number: signed(at, objectives) for trial, at in known}
-    full = {trial.number: signed(trial.objectives, objectives) for trial, _ in known}
+    rung = Layers({trial.number: signed(at, objectives) for trial, at in known})
+    full = Layers({trial.number: signed(trial.objectives, objectives) for trial, _ in known})
     keep = (experiment.search.halving or Halving()).keep
     front = [number for number in full if goes_on(number, full, 0.0)]
     lost = sum(not goes_on(number, rung, keep) for number in front)
-    return Rank(share, metric, len(known), kendall(early, late), low, high, len(front), lost)
+    return Rank(share, metric, len(drawn), kendall(early, late), low, high, len(front), lost)
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float | None:

@@ -75,10 +75,11 @@ TRAIN = {"budget_gflops": 0.5, "batch": 32, "lr": 1e-3, "warmup": 0.0}
 
 
 @pytest.fixture
-def audited(make, study, wide):
+def audited(make, study, wide, tmp_path_factory):
     def run(early, trials=25, **search):
         experiment = make(space=wide, trials=trials, search={"sampler": "random"} | search, train=TRAIN)
-        done = study(experiment, Curves(early, lambda quality: quality))
+        folder = tmp_path_factory.mktemp("audited") / "run"
+        done = study(experiment, Curves(early, lambda quality: quality), folder)
         return audit(experiment, done.ledger, 10), done
 
     return run
@@ -101,6 +102,16 @@ def test_early_winners_are_warned_of(audited):
     assert any(one.lost for one in found.ranks)
     assert "halving would mislead: what is best at 10% (accuracy -1.00 (95 % -1.00 to -1.00))" in found.warning
     assert list(found.lines())[-1] == found.warning
+
+
+def test_of_very_many_tau_is_that_of_some_and_the_front_that_of_all(audited, monkeypatch):
+    whole, _ = audited(crossed)
+    monkeypatch.setattr("nas.audit.MOST", 12)
+    some, _ = audited(crossed)
+    for one, all_of_them in zip(some.ranks, whole.ranks, strict=True):
+        assert (one.topologies, all_of_them.topologies) == (12, 25)
+        assert one.tau == -1.0
+        assert (one.front, one.lost) == (all_of_them.front, all_of_them.lost)
 
 
 def test_what_is_all_the_same_early_says_nothing(audited):
