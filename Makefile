@@ -26,7 +26,7 @@ test: $(STAMP) ## Run the tests
 test-slow: $(STAMP) ## Run the slow tests: kill and resume in real processes
 	$(BIN)/python -m pytest -m slow
 
-test-cluster: $(STAMP) ## Run the tests on real Ray clusters and servers: faults of every kind (20 minutes on 2 cores)
+test-cluster: $(STAMP) ## Run the tests on real Ray clusters and servers: faults of every kind
 	$(BIN)/python -m pytest -m cluster
 
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device

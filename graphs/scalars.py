@@ -229,7 +229,7 @@ class Scalars:
                 return sinkhorn(self, weight, inner[0])
             case TopK():
                 return top_k(self, weight, inner[0])
-        raise NotImplementedError(f"no identity for the rule {type(weight).__name__}")
+        raise TypeError(f"{type(weight).__name__} is no weight rule that digests know: give it a case here")
 
     def _parameter(self, weight: Parameter) -> Entries:
         def entry(i: int, j: int) -> int | None:

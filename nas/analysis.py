@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.coverage import Coverage, coverage
-from nas.dominated import Dominated, dominated
 from nas.edges import Importance
 from nas.equal_compute import EqualCompute, equal_compute
 from nas.experiment import Experiment
@@ -23,7 +22,6 @@ class Analysis:
     findings: Findings | None
     coverage: Coverage
     spending: Mapping[str, float]
-    dominated: Dominated
     reasons: tuple[Reason, ...]
     importance: Importance | None = None
     equal_compute: EqualCompute | None = None
@@ -35,7 +33,6 @@ class Analysis:
             "confirmation": None if self.findings is None else self.findings.to_dict(),
             "coverage": self.coverage.to_dict(),
             "training_flops": dict(self.spending) | {"total": sum(self.spending.values())},
-            "dominated": self.dominated.to_dict(),
             "reasons": [one.to_dict() for one in self.reasons],
             "equal_compute": None if self.equal_compute is None else self.equal_compute.to_dict(),
             "seed_noise": list(self.blurred),
@@ -43,16 +40,13 @@ class Analysis:
         }
 
 
-def analysis(
-    experiment: Experiment, ledger: Ledger, classes: int | None, importance: Importance | None = None
-) -> Analysis:
+def analysis(experiment: Experiment, ledger: Ledger, importance: Importance | None = None) -> Analysis:
     """Work all of it out of a log; ``importance`` needs the weights and is measured elsewhere."""
     trials = ledger.ordered()
     return Analysis(
         findings(experiment, ledger),
         coverage(experiment.space, ledger),
         spending(ledger),
-        dominated(experiment, trials, classes),
         reasons(trials, ledger.asks),
         importance,
         equal_compute(experiment, trials),

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from nas.dominated import Dominated
     from nas.findings import Findings
 
 # Okabe and Ito's colours, told apart with any colour vision; the shapes tell families apart without colour.
@@ -117,20 +116,6 @@ def confirmed_figure(found: "Findings") -> bytes:
     axes.set_xlabel(unit("flops").axis)
     axes.set_ylabel(shape.axis)
     axes.set_title("Fresh seeds, 95 % intervals (hollow: what the search saw)", loc="left")
-    return _png(figure, axes)
-
-
-def area_figure(found: "Dominated") -> bytes:
-    """The dominated share of the box by trial number, as PNG."""
-    from matplotlib.ticker import MaxNLocator
-
-    figure, axes = _canvas()
-    figure.set_size_inches(9.0, 3.0)
-    axes.step(*zip(*found.anytime, strict=True), where="post", color="#333333", label="front so far")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("trial number")
-    axes.set_ylabel("share of the box")
-    axes.set_title("Dominated area, higher is better", loc="left")
     return _png(figure, axes)
 
 

@@ -14,6 +14,8 @@ from trainers.catalogue import describe
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
 
+CORNERS = 64  # extreme points of a space that are priced to see what it costs at most
+
 
 @dataclass(frozen=True, slots=True)
 class Priced:
@@ -129,3 +131,9 @@ def broken_limit(experiment: Experiment, cost: Cost, peak: float | None = None) 
         if known.get(metric, 0.0) > limit:
             return f"{metric} {known[metric]:,.0f} is over the limit {limit:,.0f}"
     return None
+
+
+def corner_costs(experiment: Experiment) -> list[dict[str, float]]:
+    """What is counted of the baselines and of extreme points of the space, as far as they can be trained."""
+    points = (*experiment.space.baselines(), *experiment.space.corners(CORNERS))
+    return [counted(found.plan.cost) for point in points if (found := judge(experiment, point)).plan is not None]

@@ -54,7 +54,6 @@ def write_report(
         section("Quality against cost", image(pareto_figure(trials, objectives, front), "Pareto plot")),
         section("The front", _front_note(objectives) + _trial_table(front, objectives)),
         *_confirmed(verdict, confirmation, analysis),
-        section("Dominated area", sections.dominated(analysis.dominated)) if analysis else "",
         section("Hypervolume", sections.hypervolume(volume)) if volume else "",
         section("Topologies", _drawings(drawings, known)) if drawings else "",
         section("Learning curves", image(curves_figure(trials, front), "learning curves")),

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from nas.coverage import Coverage
 from nas.curve import steps_svg
-from nas.dominated import Dominated
 from nas.edges import Importance
 from nas.equal_compute import EqualCompute
 from nas.findings import Findings
 from nas.page import cell, details, image, number, paragraphs, table
-from nas.plots import area_figure, confirmed_figure
+from nas.plots import confirmed_figure
 from nas.reasons import Reason
 from nas.units import difference, show
 from nas.volume import Volume
@@ -39,20 +38,6 @@ def confirmation(found: Findings, rows: Sequence[Mapping[str, object]]) -> str:
     picture = image(confirmed_figure(found), "the front on fresh seeds")
     each = table(list(rows[0]), [[cell("–" if v is None else str(v)) for v in row.values()] for row in rows])
     return paragraphs(found.sentences()) + picture + table(header, lines) + details("every training", each)
-
-
-def dominated(found: Dominated) -> str:
-    """The dominated share of the box, and how it grew."""
-    if found.problem is not None or not found.anytime:
-        return paragraphs([f"No dominated area: {found.problem or 'no trial is complete'}."])
-    box = "; ".join(
-        f"{name} from {show(name, worst)} to {show(name, best)}" for name, (worst, best) in found.box.items()
-    )
-    text = (
-        f"The front dominates {found.anytime[-1][1]:.1%} of the box that was fixed by the experiment, costs in "
-        f"logarithms: {box}."
-    )
-    return paragraphs([text]) + image(area_figure(found), "dominated area by trial")
 
 
 def hypervolume(found: Volume) -> str:

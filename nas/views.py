@@ -101,11 +101,7 @@ class Views:
 
     def analysis(self) -> Analysis:
         """Everything that the report works out of the log and the winner's weights."""
-        try:
-            classes: int | None = describe(self.experiment.data.source)["classes"]
-        except TrainerError:  # a user's data may have gone; the log is here
-            classes = None
-        return analysis(self.experiment, self.ledger, classes, self.importance())
+        return analysis(self.experiment, self.ledger, self.importance())
 
     def summary(self, found: Analysis | None = None) -> dict[str, Any]:
         """The whole report as plain data for JSON."""

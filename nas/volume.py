@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.dominated import COSTS, corners
 from nas.experiment import Experiment, Objective
 from nas.hypervolume import hypervolume
+from nas.objectives import COUNTED
+from nas.pricing import corner_costs
 from nas.records import Status, Trial
 
 # Costs of which the logarithm counts, with what a smaller one counts as: no wiring at all is not infinitely good.
@@ -81,9 +82,11 @@ def reference_of(experiment: Experiment, classes: int | None, first: Trial | Non
             found: tuple[float, str] | None = (float(given[metric]), "report.reference")
         elif metric in limits:
             found = (float(limits[metric]), "its limit")
-        elif metric in COSTS:
+        elif metric in COUNTED:
             if dearest is None:
-                dearest = {name: max((cost[name] for cost in corners(experiment)), default=0.0) for name in COSTS}
+                dearest = {
+                    name: max((cost[name] for cost in corner_costs(experiment)), default=0.0) for name in COUNTED
+                }
             found = (dearest[metric], "the dearest corner of the space") if dearest[metric] > 0 else None
         else:
             found = _known(objective, experiment, classes)

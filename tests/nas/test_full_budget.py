@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nas.audit import audit
 from nas.confirm import lineup_of
-from nas.dominated import dominated
 from nas.front import pareto, winner
 from nas.jobs import Outcome, Report
 from nas.open_door import DoorKeeper
@@ -19,7 +19,9 @@ from nas.progress import FrontTable, ProgressBoard
 from nas.records import Status
 from nas.report import summary
 from nas.samplers.known import Known
+from nas.standing import reference_for
 from nas.views import Views
+from nas.volume import volume
 
 NAS = Path(__file__).parents[2] / "nas"
 
@@ -81,12 +83,21 @@ def test_the_confirmation(searched):
     assert {lineup.winner.number, *(trial.number for trial in lineup.others)} <= complete(searched)
 
 
-def test_the_dominated_area(searched):
-    trials = [trial for trial in searched.ledger.ordered() if trial.status is Status.COMPLETE]
-    with_stopped = dominated(searched.experiment, searched.ledger.ordered(), 10)
-    without = dominated(searched.experiment, trials, 10)
-    assert with_stopped.anytime == without.anytime
-    assert without.anytime
+def test_the_hypervolume(searched):
+    trials = searched.ledger.ordered()
+    reference = reference_for(searched.experiment, searched.ledger)
+    complete = [trial for trial in trials if trial.status is Status.COMPLETE]
+    with_stopped, without = (volume(each, searched.experiment.objectives, reference) for each in (trials, complete))
+    assert without.curve
+    assert {one.value for one in with_stopped.curve} == {one.value for one in without.curve}
+    assert with_stopped.value == without.value
+
+
+def test_the_audit(searched, monkeypatch):
+    monkeypatch.setattr("nas.audit.FEWEST", len(complete(searched)))
+    monkeypatch.setattr("nas.audit._at", lambda experiment, trial, share, classes: trial.objectives)
+    found = audit(searched.experiment, searched.ledger, 10)
+    assert {one.topologies for one in found.ranks} == {len(complete(searched))}
 
 
 def test_the_samplers(searched):
@@ -116,7 +127,7 @@ def test_the_weights_that_are_kept(searched):
 
 
 def test_nobody_else_makes_a_front_of_his_own():
-    """A front beside ``pareto`` would need a test here: halving ranks within a rung, samplers what is complete."""
+    """A front beside ``pareto`` would need a test here: halving ranks in a rung, others what is complete."""
     makers = {"nas.front": {"nondominated_sort", "dominates", "beaten", "first_free"}, "nas.layers": {"Layers"}}
     users = set()
     for path in NAS.rglob("*.py"):
@@ -125,4 +136,4 @@ def test_nobody_else_makes_a_front_of_his_own():
                 node.module, set()
             ):
                 users.add(path.relative_to(NAS).as_posix())
-    assert users == {"halving.py", "layers.py", "rungs.py", "samplers/known.py"}
+    assert users == {"audit.py", "halving.py", "layers.py", "rungs.py", "samplers/known.py"}

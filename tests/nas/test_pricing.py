@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from graphs import TopologyError, families, lower
 from nas.evaluate import build_model
-from nas.pricing import backbone_options, broken_limit, judged, model_cost, priced
+from nas.pricing import backbone_options, broken_limit, corner_costs, judged, model_cost, priced
 from trainers.catalogue import describe
 from trainers.errors import TrainerError
 
@@ -132,3 +133,13 @@ def test_only_attention_has_inputs_of_its_own_for_queries_keys_and_values(make):
     assert model_cost(experiment, families.mudd(4, period=2)).blocks
     with pytest.raises(TopologyError, match=r"block 2 of mudd.* reads 3 values .* transformer there has 1 input"):
         model_cost(experiment, families.mudd(4, period=1))
+
+
+def test_the_corners_of_a_space_bound_what_its_points_cost(make):
+    experiment = make()
+    costs = corner_costs(experiment)
+    for number in range(40):
+        cost = priced(experiment, experiment.space.topology(experiment.space.random(Random(number)))).cost
+        assert cost.flops <= max(corner["flops"] for corner in costs)
+    assert costs == corner_costs(experiment)
+    assert len(corner_costs(make(limits={"flops": 1.0}))) == len(costs), "a limit takes no corner away"

@@ -32,7 +32,7 @@ def browse(path, tmp_path, *options):
 def test_a_browser_opens_it_and_shows_every_section(finished, tmp_path):
     done = browse(finished / "report.html", tmp_path, "--dump-dom")
     for title in (
-        "Quality against cost", "The front", "Confirmed on fresh seeds", "Dominated area", "Topologies",
+        "Quality against cost", "The front", "Confirmed on fresh seeds", "Hypervolume", "Topologies",
         "Learning curves", "What the search cost", "Which edges of the winner matter",
         "What was not trained to its end, and why", "How much of the space was seen", "All trials", "Do it again",
     ):  # fmt: skip
@@ -63,7 +63,7 @@ def test_the_report_as_json_has_all_of_it(finished, tmp_path, wireloom):
     assert done.status == 0
     data = json.loads(done.out)
     assert {
-        "winner", "baseline", "front", "counts", "cost", "confirmation", "coverage", "training_flops", "dominated",
+        "winner", "baseline", "front", "counts", "cost", "confirmation", "coverage", "training_flops", "hypervolume",
         "reasons", "importance", "verdict", "audit", "trainings", "reproduce", "experiment", "facts",
     } <= set(data)  # fmt: skip
     ledger = Views.open(run).ledger
@@ -74,7 +74,7 @@ def test_the_report_as_json_has_all_of_it(finished, tmp_path, wireloom):
     assert data["confirmation"]["test_measurements"] == len(ledger.confirmed) + len(ledger.budgets)
     assert {one["digest"] for one in data["confirmation"]["networks"]} == {digest for digest, _ in ledger.confirmed}
     assert data["importance"]["edges"]
-    assert 0 < data["dominated"]["share"] < 1
+    assert data["hypervolume"]["value"] > 0
     assert (
         sum(one["asked"] for one in data["coverage"]["marginals"] if one["parameter"] == "family")
         == (data["coverage"]["asks"])

@@ -119,7 +119,7 @@ def test_the_report_says_what_the_fresh_seeds_come_to(finished):
         assert html.escape(sentence, quote=True) in text
     assert "test_accuracy" in text
     for title in (
-        "Dominated area", "Which edges of the winner matter", "What was not trained to its end, and why",
+        "Hypervolume", "Which edges of the winner matter", "What was not trained to its end, and why",
         "How much of the space was seen", "Do it again", "Learning curves",
     ):  # fmt: skip
         assert f"<h2>{title}</h2>" in text
