@@ -1,10 +1,12 @@
 """What a plan costs, by counting: parameters, FLOPs with the wiring, tensor traffic, live values. No torch."""
 
+import functools
 from dataclasses import dataclass
 
 from graphs.errors import TopologyError
-from graphs.plan import Plan
-from graphs.topology import Mix
+from graphs.form import Form
+from graphs.plan import Plan, lower
+from graphs.topology import Mix, Topology
 from graphs.traffic import Traffic
 from graphs.weights import Generated, Parameter, generators, walk
 
@@ -84,6 +86,18 @@ def price(plan: Plan, costs: ModelCost) -> Cost:
         peak_live=plan.peak,
         kept=backward.kept,
     )
+
+
+def cost_of(topology: Topology, costs: ModelCost) -> Cost:
+    """:func:`price` of the topology's plan, which those that differ in temperatures alone share."""
+    if all(mix.fixed for mix in topology.mixes):  # hardly ever asked for twice, and cheap to plan
+        return price(lower(topology), costs)
+    return _cost_of(topology.form, costs)
+
+
+@functools.lru_cache(maxsize=256)
+def _cost_of(form: Form, costs: ModelCost) -> Cost:
+    return price(lower(form.topology), costs)
 
 
 def wiring_sizes(plan: Plan, dim: int) -> dict[str, int]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import networkx as nx
     import numpy as np
 
+    from graphs.form import Form
+
 Setting = bool | int | float | str
 
 
@@ -87,17 +89,17 @@ class Mix:
         object.__setattr__(self, "writes", tuple(self.writes))
         object.__setattr__(self, "keys", tuple(self.keys))
 
-    @property
+    @cached_property
     def uses(self) -> tuple[str, ...]:
         """Every value that must exist before the mix runs: its sources, then its keys."""
         return (*self.reads, *self.keys)
 
-    @property
+    @cached_property
     def fixed(self) -> bool:
         """Whether it is a plain linear map of fixed numbers."""
         return isinstance(self.weight, Constant) and self.norm is None
 
-    @property
+    @cached_property
     def static(self) -> bool:
         """Whether it is a linear map with the same matrix for every token and step."""
         return self.norm is None and not self.weight.per_token and not self.weight.random
@@ -149,12 +151,12 @@ class Topology:
         object.__setattr__(self, "settings", tuple(self.settings))
         verify(self)
 
-    @property
+    @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The blocks, by number."""
         return tuple(sorted((op for op in self.ops if isinstance(op, Block)), key=lambda op: op.number))
 
-    @property
+    @cached_property
     def mixes(self) -> tuple[Mix, ...]:
         """The mixes, in listing order."""
         return tuple(op for op in self.ops if isinstance(op, Mix))
@@ -177,6 +179,13 @@ class Topology:
         from graphs.canonical import certificate
 
         return certificate(self)
+
+    @cached_property
+    def form(self) -> "Form":
+        """What its plan depends on: two of one form differ in the temperatures of softmaxes at most."""
+        from graphs.form import form
+
+        return form(self)
 
     @cached_property
     def digest(self) -> str:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from graphs import BlockCost, Cost, ModelCost, Plan, Topology, TopologyError, lower, price
+from graphs import BlockCost, Cost, ModelCost, Topology, TopologyError
+from graphs.cost import cost_of
 from nas.experiment import Experiment
 from nas.memory import peak_bytes
 from nas.objectives import COUNTED
@@ -19,13 +20,12 @@ CORNERS = 64  # extreme points of a space that are priced to see what it costs a
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs.
+    """A topology with its counted cost, and the training steps its budget buys at what each costs.
 
     ``peak_bytes`` estimates the memory that its training takes.
     """
 
     topology: Topology
-    plan: Plan
     cost: Cost
     steps: int
     flops_per_step: float
@@ -74,12 +74,11 @@ def backbone_options(experiment: Experiment) -> dict[str, Any]:
 
 def priced(experiment: Experiment, topology: Topology) -> Priced:
     """Plan and price; TrainerError where the budget does not buy one step."""
-    plan = lower(topology)
     model = model_cost(experiment, topology)
-    cost = price(plan, model)
+    cost = cost_of(topology, model)
     batch = experiment.train.batch
     steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
-    return Priced(topology, plan, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
+    return Priced(topology, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
 
 
 @dataclass(frozen=True, slots=True)

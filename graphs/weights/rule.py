@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ Values = Mapping[str, Matrix]
 
 def _children_first(rule: "Rule", name: str, ask: Callable[["Rule"], object]) -> None:
     """Ask everything inside ``rule`` that does not yet know: long expressions are then not asked recursively."""
-    stack = [(child, False) for child in rule.children]
+    stack = [(child, False) for child in rule.children if name not in vars(child)]
     while stack:
         inner, ready = stack.pop()
         if ready:
@@ -41,7 +41,13 @@ def _once(method: Callable[[R], Flags]) -> Callable[[R], Flags]:
     return remembered
 
 
-class Rule(ABC):
+class _Kind(ABCMeta):
+    """Rules are subclasses in fact and never registered: what a rule is need not be asked the long way."""
+
+    __instancecheck__ = type.__instancecheck__
+
+
+class Rule(metaclass=_Kind):
     """How a mix gets its matrix; subclasses are frozen dataclasses whose fields are plain values and rules.
 
     A new rule is one subclass here, its torch counterpart in :mod:`graphs.rule_tensors`, and its scalars in
