@@ -64,7 +64,7 @@ class Frame:
             colour = colours[members[0][0]]
             if colour in free:
                 before = name.removesuffix(colour)
-                self._bound |= before == name or not before.rstrip("*").isdecimal() and before != "*"
+                self._bound |= before == name or (not before.rstrip("*").isdecimal() and before != "*")
                 self._places.append((place, before, self._free.index(colour)))
 
     def takes(self, colours: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from graphs import Topology
 from nas import interrupts, side_jobs
 from nas.baselines import baselines
+from nas.collector import spared
 from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
@@ -77,6 +78,7 @@ class Study:
         self.rungs = Rungs(experiment.search.halving, self.ledger, self._steps)
         self.times: dict[str, float] = defaultdict(float)
 
+    @spared()
     def run(self) -> None:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
         # Of a search that had ended observers know those that waited then.
