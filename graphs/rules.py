@@ -40,8 +40,10 @@ def numbered_blocks(topology: Topology) -> Iterator[str]:
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= topology.depth:
             yield f"block number {number!r} is outside 1..{topology.depth}"
     names = [block.name for block in blocks]
-    for what, labels in (("number", list(map(str, numbers))), ("name", names)):
-        for label, count in Counter(labels).items():
+    for what, labels in (("number", numbers), ("name", names)):
+        if len(set(labels)) == len(labels):
+            continue
+        for label, count in Counter(map(str, labels)).items():
             if count > 1:
                 yield f"two blocks share the {what} {label}; give each its own"
 
@@ -86,6 +88,8 @@ def shapes(topology: Topology) -> Iterator[str]:
 def keyed(topology: Topology) -> Iterator[str]:
     """A mix has keys exactly where its weights are computed from hidden states, and enough of them."""
     for mix in topology.mixes:
+        if mix.fixed and not mix.keys:
+            continue
         generated = generators(mix.weight) if mix.weight.per_token else ()
         needed = 1 + max((place for rule in generated for place in rule.keys), default=-1)
         if needed > len(mix.keys):
@@ -107,6 +111,8 @@ def normed(topology: Topology) -> Iterator[str]:
 def finite_hints(topology: Topology) -> Iterator[str]:
     """A block's hints have words for names, each once, and finite numbers."""
     for block in topology.blocks:
+        if not block.hints:
+            continue
         names = [name for name, _ in block.hints]
         for name, count in Counter(names).items():
             if count > 1:
@@ -122,7 +128,7 @@ def finite_hints(topology: Topology) -> Iterator[str]:
 def plain_names(topology: Topology) -> Iterator[str]:
     """Names are printable text without spaces at their ends."""
     values = [topology.stem, *(value for op in topology.ops for value in op.outputs)]
-    blocks = [text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports)]
+    blocks = dict.fromkeys(text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports))
     settings = [name for name, _ in topology.settings]
     for text in (topology.family, *values, *blocks, *settings):
         if not isinstance(text, str) or not text.isprintable() or text.strip() != text or not text:
@@ -137,6 +143,8 @@ def tied_parameters(topology: Topology) -> Iterator[str]:
     first: dict[str, object] = {}
     seen: set[int] = set()
     for mix in topology.mixes:
+        if mix.fixed:
+            continue
         named = [rule for rule in walk(mix.weight, seen) if isinstance(rule, Parameter | Generated | Bernoulli)]
         for rule in (*named, *([mix.norm] if mix.norm is not None else [])):
             other = first.setdefault(rule.name, rule)

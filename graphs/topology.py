@@ -108,20 +108,16 @@ class Mix:
     def outputs(self) -> tuple[str, ...]:
         return self.writes
 
-    @cached_property
+    @property
     def columns(self) -> tuple[tuple[int, bool], ...]:
         """For each source how many outputs read it, and whether any of them multiplies it."""
-        on, unit = self.weight.support(), self.weight.units()
-        if len(on) == 1:
-            return tuple((int(live), live and not one) for live, one in zip(on[0], unit[0], strict=True))
-        return tuple(
-            (sum(live), any(a and not b for a, b in zip(live, one, strict=True)))
-            for live, one in zip(zip(*on, strict=True), zip(*unit, strict=True), strict=True)
-        )
+        return self.weight.columns
 
     @cached_property
     def trains(self) -> bool:
         """Whether any of its weights is learned or computed."""
+        if isinstance(self.weight, Constant):
+            return False
         return self.weight.per_token or any(isinstance(rule, Parameter) for rule in walk(self.weight))
 
 

@@ -88,6 +88,17 @@ class Rule(metaclass=_Kind):
         _children_first(self, "random", operator.attrgetter("random"))
         return any(child.random for child in self.children)
 
+    @functools.cached_property
+    def columns(self) -> tuple[tuple[int, bool], ...]:
+        """For each column how many of its entries can be non-zero, and whether any of these is not fixed at one."""
+        on, unit = self.support(), self.units()
+        if len(on) == 1:
+            return tuple([(int(live), live and not one) for live, one in zip(on[0], unit[0], strict=True)])
+        return tuple(
+            (sum(live), any(a and not b for a, b in zip(live, one, strict=True)))
+            for live, one in zip(zip(*on, strict=True), zip(*unit, strict=True), strict=True)
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """What is remembered is not copied along."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
