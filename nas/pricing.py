@@ -1,11 +1,12 @@
 """Plan and price a point without torch: everything up to the decision whether to train it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from graphs import BlockCost, Cost, ModelCost, Topology, TopologyError
 from graphs.cost import cost_of
-from nas.experiment import Experiment
+from nas.experiment import Backbone, Experiment
 from nas.memory import peak_bytes
 from nas.objectives import COUNTED
 from search_space.space import Point
@@ -69,7 +70,12 @@ def _check_ports(topology: Topology, kind: str) -> None:
 
 def backbone_options(experiment: Experiment) -> dict[str, Any]:
     """The backbone's section as plain options, without those left at None."""
-    return experiment.backbone.model_dump(exclude_none=True)
+    return dict(_options(experiment.backbone))
+
+
+@lru_cache(maxsize=16)
+def _options(backbone: Backbone) -> tuple[tuple[str, Any], ...]:
+    return tuple(backbone.model_dump(exclude_none=True).items())
 
 
 def priced(experiment: Experiment, topology: Topology) -> Priced:

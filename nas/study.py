@@ -7,9 +7,9 @@ one that was never interrupted.
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -236,11 +236,11 @@ class Study:
     def _job(self, number: int) -> Job:
         """The job of an asked trial: measured along the way, asked about at rungs, its weights kept."""
         with self.timed("planning"):
-            digest = self.ledger.open[number]["digest"]
+            asked = self.ledger.open[number]
             steps = self._plan(number).steps
             curve = {max(1, round(steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
             return replace(
-                self.job(self._plan(number), number=number, seed=self.experiment.seed),
+                self.job(self._plan(number), number=number, seed=self.experiment.seed, topology=asked["topology"]),
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
                 latency=timing(self.experiment, self._plan(number), self.ledger),
@@ -248,15 +248,15 @@ class Study:
                 keep=self.folder.checkpoint_file(number),
                 keep_seconds=self.experiment.search.checkpoint_seconds,
                 waits=self.rungs.promotes,
-                metadata={"digest": digest, "number": str(number), "seed": str(self.experiment.seed)},
+                metadata={"digest": asked["digest"], "number": str(number), "seed": str(self.experiment.seed)},
             )
 
-    def job(self, plan: Priced, *, number: int, seed: int) -> Job:
-        """A topology to be trained on ``seed``, with nothing asked or kept."""
+    def job(self, plan: Priced, *, number: int, seed: int, topology: Mapping[str, Any] | None = None) -> Job:
+        """A topology, or its JSON form where that is there, to be trained on ``seed``, with nothing asked or kept."""
         train = self.experiment.train
         return Job(
             number=number,
-            topology=plan.topology.to_dict(),
+            topology=plan.topology.to_dict() if topology is None else topology,
             data=self.experiment.data.source,
             backbone=backbone_options(self.experiment),
             recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
@@ -288,7 +288,7 @@ class Study:
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
         kept = ({"kept": True} if report.kept else {}) | measured(report, plan, self.ledger)
-        self._log("report", number=report.number, point=asdict(point), **kept)
+        self._log("report", number=report.number, point=point.to_dict(), **kept)
         self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
             observer.reported(report, plan.steps)
@@ -298,7 +298,7 @@ class Study:
     def _enter_rung(self, number: int, point: CurvePoint, curve: Iterable[CurvePoint]) -> None:
         """Where ``point`` is at a rung, note what the trial is worth there; seconds, yet unknown, count as 0."""
         accuracy, loss = point.accuracy, point.loss
-        if accuracy is None or loss is None:
+        if self.rungs.halving is None or accuracy is None or loss is None:
             return
 
         def vector() -> tuple[float, ...]:
