@@ -89,12 +89,12 @@ class Mix:
         object.__setattr__(self, "writes", tuple(self.writes))
         object.__setattr__(self, "keys", tuple(self.keys))
 
-    @cached_property
+    @property
     def uses(self) -> tuple[str, ...]:
         """Every value that must exist before the mix runs: its sources, then its keys."""
-        return (*self.reads, *self.keys)
+        return (*self.reads, *self.keys) if self.keys else self.reads
 
-    @cached_property
+    @property
     def fixed(self) -> bool:
         """Whether it is a plain linear map of fixed numbers."""
         return isinstance(self.weight, Constant) and self.norm is None

@@ -16,6 +16,7 @@ from trainers.catalogue import describe
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
 
+Named = tuple[tuple[str, Any], ...]
 CORNERS = 64  # extreme points of a space that are priced to see what it costs at most
 
 
@@ -39,13 +40,20 @@ def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
     TopologyError where it asks for inputs that the backbone's blocks do not have.
     """
     _check_ports(topology, experiment.backbone.kind)
-    options = backbone_options(experiment)
+    hints = tuple((number, tuple(own.items())) for number, own in topology.block_hints.items())
+    sizes = tuple(describe(experiment.data.source).items())
+    return _model_cost(_options(experiment.backbone), sizes, topology.depth, hints)
+
+
+@lru_cache(maxsize=256)
+def _model_cost(options: Named, sizes: Named, depth: int, hints: tuple[tuple[int, Named], ...]) -> ModelCost:
+    known = dict(options)
     parts = backbone_costs.price(
-        options.pop("kind"),
-        depth=topology.depth,
-        hints=topology.block_hints,
-        **describe(experiment.data.source),
-        **options,
+        known.pop("kind"),
+        depth=depth,
+        hints={number: dict(own) for number, own in hints},
+        **dict(sizes),
+        **known,
     )
     return ModelCost(
         tokens=parts.tokens,
@@ -74,7 +82,7 @@ def backbone_options(experiment: Experiment) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=16)
-def _options(backbone: Backbone) -> tuple[tuple[str, Any], ...]:
+def _options(backbone: Backbone) -> Named:
     return tuple(backbone.model_dump(exclude_none=True).items())
 
 

@@ -4,6 +4,7 @@ Every fact goes to the event log first and to the ledger from there, so that a r
 one that was never interrupted.
 """
 
+import itertools
 import math
 import time
 from collections import defaultdict
@@ -42,6 +43,7 @@ from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
+TOGETHER = 16  # jobs that go to the disk at once, when so many workers are free
 
 
 class Study:
@@ -90,10 +92,14 @@ class Study:
         self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
         while True:
-            while running < self.executor.slots and (job := self._next_job()) is not None:
+            while free := min(self.executor.slots - running, TOGETHER):
+                jobs = list(itertools.islice(iter(self._next_job, None), free))
+                if not jobs:
+                    break
                 self._commit()  # what ended and what takes its place go to the disk together
-                self.executor.submit(job)
-                running += 1
+                for job in jobs:
+                    self.executor.submit(job)
+                running += len(jobs)
             if self._unsaid:
                 self._commit()
             if not running and self.later is None:
