@@ -37,14 +37,12 @@ def digest(certificate: str) -> str:
 
 def certificate(topology: Topology) -> str:
     """The canonical program as text: equal for equal topologies, different for different ones."""
-    pruned = prune(topology)
-    if all(mix.fixed for mix in pruned.mixes):
-        return _fixed_certificate(pruned)
-    frame = _frame(topology.form)
+    frame = None if _is_fixed(topology) else _frame(topology.form)
     if frame is None:
-        return Program(pruned).matrix_text(topology.depth)
+        pruned = prune(topology)
+        return _fixed_certificate(pruned) if _is_fixed(pruned) else Program(pruned).matrix_text(topology.depth)
     colours = _colours(topology.form)
-    text = frame.text(colours) if frame.takes(colours) else canonical_text(*Program(pruned).reached())
+    text = frame.text(colours) if frame.takes(colours) else canonical_text(*Program(prune(topology)).reached())
     return f"program of depth {topology.depth}\n{text}"
 
 
@@ -53,6 +51,10 @@ def _frame(form: Form) -> Frame | None:
     """The program of all topologies of a form; None where nothing is learned that the output reaches."""
     program = Program(prune(form.topology))
     return Frame(*program.reached(), free=_colours(form)) if program.learned else None
+
+
+def _is_fixed(topology: Topology) -> bool:
+    return all(mix.fixed for mix in topology.mixes)
 
 
 def _colours(form: Form) -> tuple[str, ...]:
