@@ -9,7 +9,6 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -36,6 +35,7 @@ from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
 from nas.side_jobs import Heard, given_up
+from nas.timed import Timed
 from nas.timing import measured, timing
 from nas.verdict import verdict
 from trainers.catalogue import describe
@@ -136,13 +136,8 @@ class Study:
         retries = self.experiment.search.retries
         return side_jobs.run(self.executor, self.next_message, jobs, retries=retries, heard=heard)
 
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.times[what] += time.perf_counter() - started
+    def timed(self, what: str) -> Timed:
+        return Timed(self.times, what)
 
     def _wait(self) -> None:
         """Nothing runs, and a proposer is waited for."""

@@ -13,13 +13,16 @@ class _Loop:
 
 def test_what_was_there_is_left_alone_until_the_end():
     assert gc.get_freeze_count() == 0
+    before = gc.get_threshold()
     with spared():
         held = gc.get_freeze_count()
         assert held > 1000
+        assert gc.get_threshold() == (10_000, *before[1:])
         with spared():
             assert gc.get_freeze_count() == held
         assert gc.get_freeze_count() == held, "the outer one ends it"
     assert gc.get_freeze_count() == 0
+    assert gc.get_threshold() == before
 
 
 def test_garbage_of_the_inside_is_collected():
