@@ -99,6 +99,8 @@ class Study:
             if not running:
                 self._wait()
                 continue
+            if self.later is not None and not self._ready():
+                continue
             message = self.next_message()
             if isinstance(message, Report):
                 self._report(message)
@@ -141,6 +143,13 @@ class Study:
         assert self.later is not None, "nobody is waited for"
         with self.timed("waiting"):
             time.sleep(self.later.seconds)
+
+    def _ready(self) -> bool:
+        """Whether a running trial has something to say before a proposer that is waited for is asked again."""
+        assert self.later is not None, "nobody is waited for"
+        interrupts.check()
+        with self.timed("training"):
+            return self.executor.ready(self.later.seconds)
 
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
@@ -363,7 +372,9 @@ class Study:
         if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
             gone.append(self.folder.checkpoint_file(trial.number))
         self._unsaid += [partial(path.unlink, missing_ok=True) for path in gone]
-        if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
+        if trial.number in self.rungs.waiting:  # one hears of its end when the search is over
+            self._unsaid += [partial(observer.paused, trial) for observer in self.observers]
+        else:
             self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:

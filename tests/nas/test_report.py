@@ -8,7 +8,7 @@ import pytest
 
 from nas.front import pareto, winner
 from nas.records import CurvePoint, Status, Trial
-from nas.report import residual_baseline, summary, write_report
+from nas.report import MOST_ROWS, residual_baseline, summary, write_report
 
 
 @dataclass(frozen=True)
@@ -185,3 +185,15 @@ def test_summary_is_json_and_agrees_with_the_trials():
     assert found["objectives"][1] == {"metric": "flops", "goal": "minimize"}
     empty = summary([], OBJECTIVES)
     assert (empty["winner"], empty["baseline"], empty["front"]) == (None, None, [])
+
+
+def test_of_thousands_of_trials_the_best_are_listed(tmp_path):
+    def searched(count):
+        return [trial(number, "hyper", 0.5 + ((number * 7) % count) / (2 * count)) for number in range(count)]
+
+    few = report(tmp_path, trials=searched(MOST_ROWS), front=(), winner=None)
+    assert "trials.csv has all of them" not in few.text
+    assert few.tags.count("tr") > MOST_ROWS
+    many = report(tmp_path, trials=searched(4 * MOST_ROWS), front=(), winner=None)
+    assert f"The best {MOST_ROWS} of 1,200 trials" in many.text
+    assert many.tags.count("tr") - few.tags.count("tr") in range(-2, 3)

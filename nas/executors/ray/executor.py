@@ -120,6 +120,10 @@ class RayExecutor:
                     self._store.delete(job.keep.name)
         return message
 
+    def ready(self, seconds: float) -> bool:
+        assert self._desk is not None, "ready() without a job"
+        return self._desk.ready(seconds)
+
     def answer(self, number: int, go_on: bool) -> None:
         assert self._desk is not None, "answer() without a job"
         self._desk.answer(number, go_on)
