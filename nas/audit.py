@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.experiment import Experiment, Halving
 from nas.front import signed
-from nas.halving import TOLERANCE, goes_on, rung_fractions, whole
+from nas.halving import TOLERANCE, rung_fractions, whole
 from nas.layers import Layers
 from nas.ledger import Ledger
 from nas.objectives import GROWING, values
@@ -159,8 +159,8 @@ def _stopped(experiment: Experiment, known: Known) -> tuple[int, int]:
     rung = Layers({trial.number: signed(at, objectives) for trial, at in known})
     full = Layers({trial.number: signed(trial.objectives, objectives) for trial, _ in known})
     keep = (experiment.search.halving or Halving()).keep
-    front = [number for number in full if goes_on(number, full, 0.0)]
-    return len(front), sum(not goes_on(number, rung, keep) for number in front)
+    front, stay = {*full.front()}, {*rung.front(), *rung.best(keep)}  # as nas.halving.goes_on says of each alone
+    return len(front), len(front - stay)
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float | None:

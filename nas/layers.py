@@ -65,6 +65,10 @@ class Layers:
                 bisect.insort(front, one)
             moved, place = down, place + 1
 
+    def front(self) -> Iterator[int]:
+        """Those that nobody beats, in their order."""
+        return (number for _, number, _ in itertools.chain.from_iterable(self._fronts[:1]))
+
     def rank(self, number: int) -> int:
         """The front of a trial."""
         vector = self._vectors[number]

@@ -60,17 +60,21 @@ class Ledger:
     def replay(cls, events: Iterable[Event]) -> "Ledger":
         """The state a log adds up to; RunFolderError where an event does not follow from those before it."""
         ledger = cls()
+        ledger.follow(events)
+        return ledger
+
+    def follow(self, events: Iterable[Event]) -> None:
+        """Take in what a log says further; RunFolderError where an event does not follow from those before it."""
         for event in events:
             try:
-                if (event["event"] == "start") != (ledger.start is None):
+                if (event["event"] == "start") != (self.start is None):
                     raise ValueError("a log starts once, with its first event")
-                ledger.apply(event)
+                self.apply(event)
             except (KeyError, TypeError, ValueError) as error:
                 raise RunFolderError(
                     f"the event log is damaged: event {event.get('seq')} ({event['event']}) does not follow from those "
                     f"before it ({error!r}); restore the file from a copy, or start anew with another --out"
                 ) from error
-        return ledger
 
     def apply(self, event: Event) -> None:
         """Take in one event as it stands in the log."""

@@ -26,6 +26,7 @@ _SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 _FAINT = "#9a9a9a"
 _Spots = dict[int, tuple[float, float]]  # by trial number, in shown units
 _Styles = dict[str, tuple[str, str]]  # colour and shape by family
+LISTED = 28  # curves named in the legend, as many as there is room for
 _INCHES = (9.0, 6.0)  # 900 x 600 pixels at 100 dots per inch
 
 
@@ -59,6 +60,8 @@ def curves_figure(trials: Sequence[Trial], highlight: Sequence[Trial]) -> bytes:
     metric = next((name for name in ("accuracy", "loss") if _any_curve(trials, name)), "train_loss")
     styles = _styles(trials)
     coloured = {trial.number for trial in highlight}
+    known = sum(trial.source == "baseline" and trial.number not in coloured for trial in trials)
+    listed = {trial.number for trial in highlight[: max(LISTED - known, 1)]}  # the legend is not to leave the picture
     names = tell_apart([trial for trial in trials if trial.number in coloured or trial.source == "baseline"])
     late: list[float] = []
     furthest = max((point.flops for trial in trials for point in trial.curve), default=0.0)
@@ -78,11 +81,13 @@ def curves_figure(trials: Sequence[Trial], highlight: Sequence[Trial]) -> bytes:
             "markersize": 4.5,
             "linewidth": 2.0 if trial.number in coloured else 1.2,
             "linestyle": "-" if trial.number in coloured else "--",
-            "label": f"#{trial.number} {names[trial.number]}",
+            "label": f"#{trial.number} {names[trial.number]}" if trial.number not in coloured - listed else None,
             "zorder": 3 if trial.number in coloured else 2,
         }
         late += [y for x, y in points if x * 1e9 >= 0.2 * furthest]
         axes.plot(*zip(*points, strict=True), **look)
+    if len(coloured) > len(listed):
+        axes.plot([], [], color="none", label=f"and {len(coloured) - len(listed)} more of the front")
     if faint:  # as one thing to draw: thousands of lines on their own take a minute
         axes.add_collection(LineCollection(faint, colors=_FAINT, alpha=0.35, linewidths=0.9, zorder=1))
         axes.autoscale_view()

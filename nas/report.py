@@ -15,7 +15,7 @@ from nas.files import replace_file
 from nas.front import Objective, measured, pareto, signed
 from nas.front import winner as best_of
 from nas.layers import Layers
-from nas.page import cell, escaped, image, number, page, paragraphs, section, table
+from nas.page import cell, escaped, image, long_table, number, page, paragraphs, section, table
 from nas.plots import curves_figure, pareto_figure
 from nas.records import Status, Trial
 from nas.tables import value_of
@@ -171,7 +171,7 @@ def _trial_table(trials: Sequence[Trial], objectives: Sequence[Objective], *, re
         row = [number(str(trial.number)), *([cell(trial.status)] if reasons else []), cell(describe(trial)), *figures]
         row += [number(str(trial.seed)), cell(trial.source), f"<td>{_digest(trial.digest)}</td>"]
         rows.append([*row, cell(trial.reason or "")] if reasons else row)
-    return table([*header, "reason"] if reasons else header, rows)
+    return table([*header, "reason"], rows) if reasons else long_table(header, rows, "trials")
 
 
 def _digest(digest: str) -> str:

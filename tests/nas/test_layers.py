@@ -32,6 +32,7 @@ def test_they_are_what_sorting_everybody_gives_after_each_arrival(arrivals, keep
         assert [layers.place(one) for one in order] == list(range(len(order)))
         best = order[: math.ceil(keep * len(order))]
         assert list(layers.best(keep)) == best
+        assert list(layers.front()) == [one for one in order if ranks[one] == 0]
         assert [one for one in order if layers.goes_on(one, keep)] == [
             one for one in order if ranks[one] == 0 or one in best
         ]

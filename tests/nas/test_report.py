@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from nas.front import pareto, winner
+from nas.page import MOST_OPEN
 from nas.records import CurvePoint, Status, Trial
 from nas.report import MOST_ROWS, residual_baseline, summary, write_report
 
@@ -197,3 +198,12 @@ def test_of_thousands_of_trials_the_best_are_listed(tmp_path):
     many = report(tmp_path, trials=searched(4 * MOST_ROWS), front=(), winner=None)
     assert f"The best {MOST_ROWS} of 1,200 trials" in many.text
     assert many.tags.count("tr") - few.tags.count("tr") in range(-2, 3)
+
+
+def test_of_a_long_front_the_end_is_folded(tmp_path):
+    trials = [trial(number, "hyper", 0.5 + number / 100) for number in range(MOST_OPEN + 5)]
+    assert len(pareto(trials, OBJECTIVES)) == len(trials)
+    page = report(tmp_path, trials=trials)
+    assert "the other 5 trials" in page.text
+    assert page.tags.count("details") == 1
+    assert "details" not in report(tmp_path, trials=trials[:MOST_OPEN]).tags
