@@ -36,6 +36,10 @@ def fresh_seeds(run):
     return [f"{one.name} of {one.of.family} {one.of.digest[:8]}" for one in found]
 
 
+def fresh_keys(held):
+    return [name for name, one in held.known.items() if one.tags.get("source") == "confirmation"]
+
+
 def whats(run):
     return [one.what for one in doctor.diagnose(run).found]
 
@@ -54,7 +58,7 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
     search = held.known[key]
     assert search.status == "FINISHED"
     runs = len(held.known)
-    assert sum("/c" in name for name in held.known) == len(fresh_seeds(run)) > 0
+    assert len(fresh_keys(held)) == len(fresh_seeds(run)) > 0
     # One that runs for ever, one that nobody asked for, one that is there twice, one that is gone.
     seeds = [name for name in held.known if "/s" in name]
     held.mark(held.known[seeds[0]], "RUNNING")
@@ -82,7 +86,7 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
 def test_the_run_of_a_fresh_seed_is_mended(run):
     assert doctor.repair(run).healthy
     held = store(run)
-    first, second = [name for name in held.known if "/c" in name][:2]
+    first, second = fresh_keys(held)[:2]
     held.delete(held.known[first])
     held.mark(held.known[second], "RUNNING")
     found = whats(run)
