@@ -344,9 +344,7 @@ def test_of_a_trial_that_waits_the_last_word_is_yet_to_come(make, fake, run):
 
 def test_a_proposal_is_seen_while_other_trials_run(make, run):
     """Two slots: one trial runs and says nothing; the other slot waits for the stranger."""
-    experiment = make(
-        trials=2, search=OPEN | {"baselines": False, "open": {"share": 1.0, "wait": 3600.0}}, confirm=None
-    )
+    experiment = make(trials=2, search=OPEN | {"baselines": False, "open": {"share": 1.0, "wait": 20.0}}, confirm=None)
     folder = RunFolder.create(run, experiment)
     put(run, "first", graph(1))
     events = []

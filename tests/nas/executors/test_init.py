@@ -69,6 +69,15 @@ class TestAnyExecutor:
         assert [getattr(message, "asks", None) for message in messages] == [False, True, False, None]
         assert messages[-1].kind == "complete"
 
+    def test_it_says_when_it_has_something_to_say(self, executor, fake):
+        subject = executor(fake())
+        subject.submit(job(ask_at=()))
+        found = []
+        while not found or isinstance(found[-1], Report):
+            assert subject.ready(120.0)
+            found.append(subject.next())
+        assert len(found) == 4
+
     def test_an_answer_ends_the_job_that_asked(self, executor, fake):
         subject = executor(fake())
         subject.submit(job())
