@@ -50,7 +50,7 @@ def exhaust(gradient):
     raise torch.OutOfMemoryError("all of it")
 
 class Model(nn.Module):
-    def __init__(self, others=True, form="plain", met=None, step=6):
+    def __init__(self, others=True, form="plain", met=None, step=6, counts=False):
         super().__init__()
         made = backbones.build("mixer", depth=2, classes=10, image=(8, 8), channels=1, dim=8, patch=4)
         made.initialise(3)
@@ -58,14 +58,17 @@ class Model(nn.Module):
         self.unused = nn.Parameter(torch.ones(3))
         self.frozen = nn.Parameter(torch.ones(()), requires_grad=False)
         self.register_buffer("kept", torch.ones(()))
+        self.register_buffer("count", torch.zeros(()))
         self.others = nn.Parameter(torch.ones(()))
         self.wide = nn.Parameter(torch.zeros(2**17))
         self.use, self.form, self.met, self.step, self.steps = others, form, met, step, 0
+        self.counts = counts
         self.double()  # the gradient of a bias before a norm is rounding alone, which AdamW blows up to a step
 
     def forward(self, x):
         x = self.stem(x.double())
         self.steps += self.training
+        self.count += self.training and self.counts
         if self.met and self.training and self.steps == self.step:
             x.register_hook(globals()[self.met])
         for block in self.blocks:
@@ -232,6 +235,13 @@ def test_a_parameter_that_not_all_use_holds_nobody_up(digits: Data) -> None:
     assert torch.equal(model.unused, torch.ones(3, dtype=torch.float64))
     assert model.unused.grad is None
     assert model.others.grad is not None
+
+
+def test_buffers_begin_as_the_leaders_and_are_each_ones_own(digits: Data) -> None:
+    model = build()
+    with team(counts=True) as (made, said):
+        run(model, digits, team=made)
+    assert float(said[0].removeprefix("12 ")) == pytest.approx(own(model) + 12, abs=1e-9)
 
 
 def test_a_stopped_training_goes_on_from_its_checkpoint(digits: Data, whole: tuple, tmp_path: Path) -> None:
