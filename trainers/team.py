@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # now: its defaults are the group of the time, which would never end
+import torch.distributed.nn.functional  # before there is a group: its defaults keep that of its import alive for ever
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -112,7 +112,7 @@ class Team:
         return (mean / self.size).to(loss.device, loss.dtype)
 
     def end(self) -> None:
-        """Let go of the connections, whoever still holds the wrapper: a traceback does."""
+        """Let go of the connections, so that nobody waits for them, whoever holds the wrapper: a traceback does."""
         if self._wrapped is not None:
             vars(self._wrapped).clear()
 
