@@ -255,6 +255,7 @@ class Study:
                 keep=self.folder.checkpoint_file(number),
                 keep_seconds=self.experiment.search.checkpoint_seconds,
                 waits=self.rungs.promotes,
+                last=self.ledger.losses.get(number, 0) >= self.experiment.search.retries,
                 metadata={"digest": digest, "number": str(number), "seed": str(self.experiment.seed)},
             )
 

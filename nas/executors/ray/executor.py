@@ -114,7 +114,7 @@ class RayExecutor:
         assert self._desk is not None, "next() without a job"
         message = self._desk.next()
         if isinstance(message, Outcome) and (job := self._kept.pop(message.number, None)) is not None:
-            goes_on = message.kind == "lost" or (message.kind == "stopped" and job.waits)
+            goes_on = job.waits if message.kind == "stopped" else message.kind == "lost" and not job.last
             if self._store is not None and job.keep is not None and not goes_on:
                 with suppress(UserError):  # one more file there does no harm to the search
                     self._store.delete(job.keep.name)
