@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from graphs.memory import keep_memory
 from nas.errors import RunFolderError
 from nas.executors import cluster
 from nas.executors.desk import Desk
@@ -87,6 +88,7 @@ def _trainable(
             # Its node may have joined since versions were compared.
             cluster.check_versions({platform.node(): cluster.versions()}, here)
             share.each.enforce()
+            keep_memory()
             self._files = Unpacked(ray.get(sent))
             whole = evaluate
             if share.workers > 1:
