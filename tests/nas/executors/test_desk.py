@@ -91,6 +91,22 @@ def test_a_fault_is_raised_after_what_came_before_it():
             desk.next()
 
 
+def test_all_there_is_can_be_taken_at_once_and_nothing_is_waited_for_in_vain():
+    desk = Desk()
+    assert desk.gather(0.01) == []
+    desk.put([report(), report(2)])
+    assert desk.gather(LONG) == [report(), report(2)]
+    heard = beside(lambda: desk.gather(LONG))
+    assert desk.take(block=False) is None, "who gathers waits, and submits nothing meanwhile"
+    desk.put([report(3)])
+    assert heard() == [report(3)]
+    desk.put([report(4)])
+    desk.fail(LookupError("first"))
+    assert desk.gather(LONG) == [report(4)]
+    with pytest.raises(LookupError, match="first"):
+        desk.gather(LONG)
+
+
 def test_a_study_with_other_things_to_do_looks_whether_there_is_something():
     desk = Desk()
     assert not desk.ready(0.0)
