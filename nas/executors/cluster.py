@@ -102,6 +102,8 @@ def refusal(address: str | None, error: BaseException) -> str:
     text = last_line(str(error)) or type(error).__name__
     if "ersion mismatch" in str(error):
         return f"{at}: {text}; install the same python and ray here as on the cluster"
+    if address is not None and "Method not found" in str(error):
+        return f"{at}: no head of a cluster listens there; if it is a Ray Client server, write ray://{address}"
     if address == "auto" and isinstance(error, ConnectionError):
         return f"{at}: no cluster runs on this machine; start one with 'ray start --head', or name its HOST:PORT"
     return f"{at}: Ray cannot be used: {text}"

@@ -94,6 +94,7 @@ def test_a_refusal_of_the_health_check_is_passed_on(monkeypatch):
 
 def test_no_cluster_here():
     assert "no cluster runs on this machine" in refusal("auto", ConnectionError("Could not find any"))
+    assert refusal("here:10001", RuntimeError("RPC error: Method not found!")).endswith("write ray://here:10001")
     assert refusal(None, RuntimeError("\nwhat\n\n")) == "a cluster on this machine: Ray cannot be used: what"
 
 
