@@ -42,7 +42,11 @@ class Head:
         self._process = subprocess.Popen(
             command, env=environment, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
         )
-        wait_for(self._listens)
+        try:
+            wait_for(self._listens)
+        except BaseException:
+            self.end()
+            raise
 
     def _listens(self) -> bool:
         assert self._process.poll() is None, (Path(self.folder) / "log").read_text()
