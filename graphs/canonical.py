@@ -8,25 +8,26 @@ equal at the start is not equal after training, and a Merkle hash of expressions
 Where every weight is a fixed number, the exact connection matrix is the program.
 """
 
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from graphs.individualise import Edge, canonical_text
+from graphs.form import Form
+from graphs.individualise import Edge, Frame, canonical_text
+from graphs.order import schedule
 from graphs.passes.prune import prune
-from graphs.scalars import Scalars
+from graphs.scalars import Scalars, softmax_colour
+from graphs.topology import Block, Topology
 from graphs.weights import Number, evaluate
-
-if TYPE_CHECKING:
-    from graphs.topology import Block, Topology
+from graphs.weights.numbers import Exact, exact
 
 # What a program of fixed numbers is made of.
 FIXED = ("stem", "block ", "output", "constant ", "linear", "term", "sum", "multiple")
 
 # A value as a combination of atoms (stem, block outputs, learned sums) with fixed weights.
-Combination = Mapping[int, Fraction]
+Combination = Mapping[int, Exact]
 
 
 def digest(certificate: str) -> str:
@@ -34,22 +35,34 @@ def digest(certificate: str) -> str:
     return hashlib.sha256(certificate.encode()).hexdigest()[:12]
 
 
-def certificate(topology: "Topology") -> str:
+def certificate(topology: Topology) -> str:
     """The canonical program as text: equal for equal topologies, different for different ones."""
-    pruned = prune(topology)
-    if all(mix.fixed for mix in pruned.mixes):
-        return _fixed_certificate(pruned)
-    program = Program(pruned)
-    if not program.learned:
-        return program.matrix_text(topology.depth)
-    return f"program of depth {topology.depth}\n" + canonical_text(*program.reached())
+    frame = None if _is_fixed(topology) else _frame(topology.form)
+    if frame is None:
+        pruned = prune(topology)
+        return _fixed_certificate(pruned) if _is_fixed(pruned) else Program(pruned).matrix_text(topology.depth)
+    colours = _colours(topology.form)
+    text = frame.text(colours) if frame.takes(colours) else canonical_text(*Program(prune(topology)).reached())
+    return f"program of depth {topology.depth}\n{text}"
 
 
-def _fixed_certificate(topology: "Topology") -> str:
+@functools.lru_cache(maxsize=64)
+def _frame(form: Form) -> Frame | None:
+    """The program of all topologies of a form; None where nothing is learned that the output reaches."""
+    program = Program(prune(form.topology))
+    return Frame(*program.reached(), free=_colours(form)) if program.learned else None
+
+
+def _is_fixed(topology: Topology) -> bool:
+    return all(mix.fixed for mix in topology.mixes)
+
+
+def _colours(form: Form) -> tuple[str, ...]:
+    return tuple(map(softmax_colour, form.temperatures))
+
+
+def _fixed_certificate(topology: Topology) -> str:
     """What :meth:`Program.matrix_text` writes, without a graph: thousands of plain sums stay cheap."""
-    from graphs.order import schedule
-    from graphs.topology import Block
-
     rows: dict[str, dict[int, Number]] = {topology.stem: {0: 1}}
     blocks: dict[int, Block] = {}
     for op in schedule(topology):
@@ -61,9 +74,9 @@ def _fixed_certificate(topology: "Topology") -> str:
             row: dict[int, Number] = {}
             for source, weight in zip(op.reads, weights, strict=True):
                 if weight:
-                    exact = Fraction(weight) if isinstance(weight, float) else weight
+                    factor = exact(weight)
                     for column, entry in rows[source].items():
-                        row[column] = row.get(column, 0) + exact * entry
+                        row[column] = row.get(column, 0) + factor * entry
             rows[value] = {column: entry for column, entry in row.items() if entry}
     reached, frontier = {0}, [topology.output]
     while frontier:
@@ -78,11 +91,11 @@ def _fixed_certificate(topology: "Topology") -> str:
     return "\n".join([*lines, f"output: {_cells(rows[topology.output])}"])
 
 
-def _cells(row: "Mapping[int, Number]") -> str:
+def _cells(row: Mapping[int, Number]) -> str:
     return " ".join(f"{column}*{factor}" for column, factor in sorted(row.items()))
 
 
-def _hints(block: "Block") -> str:
+def _hints(block: Block) -> str:
     return "".join(f" {name}={Fraction(value)}" for name, value in block.hints)
 
 
@@ -92,14 +105,11 @@ class Program:
     A source whose weights cancel is not reached. ``learned`` says whether any weight that is reached trains.
     """
 
-    def __init__(self, topology: "Topology") -> None:
-        from graphs.order import schedule
-        from graphs.topology import Block
-
+    def __init__(self, topology: Topology) -> None:
         self.scalars = scalars = Scalars()
         self.block_reads: dict[int, tuple[tuple[str, Combination], ...]] = {}
         stem = scalars.node("stem")
-        values: dict[str, Combination] = {topology.stem: {stem: Fraction(1)}}
+        values: dict[str, Combination] = {topology.stem: {stem: 1}}
         self.columns = {stem: 0}
         self.hints: dict[int, str] = {}
         for op in schedule(topology):
@@ -110,7 +120,7 @@ class Program:
                 node = scalars.node(f"block {op.number}{_hints(op)}")
                 for place, (port, combination) in enumerate(reads):
                     scalars.edge(node, self._value(combination), f"port {place} {port}")
-                values[op.writes] = {node: Fraction(1)}
+                values[op.writes] = {node: 1}
                 self.columns[node] = op.number
                 continue
             entries = scalars.entries(op.weight, [self._value(values[key]) for key in op.keys])
@@ -127,10 +137,10 @@ class Program:
                 if all(constant is not None for constant in constants.values()):
                     values[value] = {atom: constant for atom, constant in constants.items() if constant}
                 else:
-                    values[value] = {scalars.linear(row): Fraction(1)}
+                    values[value] = {scalars.linear(row): 1}
                 if op.norm is not None:
                     normed = scalars.norm(op.norm.name, op.norm.kind, self._value(values[value]))
-                    values[value] = {normed: Fraction(1)}
+                    values[value] = {normed: 1}
         self.output = values[topology.output]
         output = scalars.node("output")
         scalars.edge(output, self._value(self.output), "reads")
@@ -139,7 +149,7 @@ class Program:
 
     def _value(self, combination: Combination) -> int:
         """The node a reader points at: the atom itself, or the fixed sum of several."""
-        if list(combination.values()) == [1]:
+        if len(combination) == 1 and next(iter(combination.values())) == 1:
             return next(iter(combination))
         constants = {atom: self.scalars.constant(factor) for atom, factor in combination.items()}
         return self.scalars.linear(constants)

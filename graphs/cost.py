@@ -1,12 +1,14 @@
 """What a plan costs, by counting: parameters, FLOPs with the wiring, tensor traffic, live values. No torch."""
 
+import functools
 from dataclasses import dataclass
 
 from graphs.errors import TopologyError
-from graphs.plan import Plan
-from graphs.topology import Mix
+from graphs.form import Form
+from graphs.plan import Plan, lower
+from graphs.topology import Mix, Topology
 from graphs.traffic import Traffic
-from graphs.weights import Generated, Parameter, generators, walk
+from graphs.weights import Constant, Generated, Parameter, generators, walk
 
 # One forward and a backward of twice its size: the usual count of a training step.
 TRAINING_FACTOR = 3
@@ -86,11 +88,23 @@ def price(plan: Plan, costs: ModelCost) -> Cost:
     )
 
 
+def cost_of(topology: Topology, costs: ModelCost) -> Cost:
+    """:func:`price` of the topology's plan, which those that differ in temperatures alone share."""
+    if all(mix.fixed for mix in topology.mixes):  # hardly ever asked for twice, and cheap to plan
+        return price(lower(topology), costs)
+    return _cost_of(topology.form, costs)
+
+
+@functools.lru_cache(maxsize=256)
+def _cost_of(form: Form, costs: ModelCost) -> Cost:
+    return price(lower(form.topology), costs)
+
+
 def wiring_sizes(plan: Plan, dim: int) -> dict[str, int]:
     """Learned scalars by parameter name, for hidden states of ``dim`` channels; a tied one counts once."""
     sizes = {}
     for mix in plan.mixes:
-        for rule in walk(mix.weight):
+        for rule in () if isinstance(mix.weight, Constant) else walk(mix.weight):
             if isinstance(rule, Parameter | Generated):
                 sizes[rule.name] = rule.size(dim)
         if mix.norm is not None:
@@ -112,7 +126,7 @@ def mix_flops(mix: Mix, dim: int) -> int:
     for row, unit in zip(mix.weight.support(), mix.weight.units(), strict=True):
         plain = sum(on and one for on, one in zip(row, unit, strict=True))
         total += mix.weight.grain.flops(dim) * (sum(row) - plain) + dim * max(plain - 1, 0)
-    return total + sum(rule.flops(dim) for rule in generators(mix.weight))
+    return total + (sum(rule.flops(dim) for rule in generators(mix.weight)) if mix.weight.per_token else 0)
 
 
 @dataclass(frozen=True, slots=True)

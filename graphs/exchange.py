@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from graphs import weights
 from graphs.errors import TopologyError
 from graphs.rules import MAX_DEPTH
 from graphs.topology import Block, Mix, Norm, Op, Topology
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 FORMAT = "wireloom-topology-1"
 
@@ -195,6 +196,8 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
     and ``key``, likewise, the place among a mix's keys. Graph attributes: ``stem``, ``output``, ``depth``,
     ``family``, ``settings``.
     """
+    import networkx as nx  # late: it takes a third of a second, which those who only read files need not wait
+
     graph: nx.DiGraph[Any] = nx.DiGraph(
         stem=topology.stem,
         output=topology.output,
@@ -224,6 +227,8 @@ def to_networkx(topology: Topology) -> "nx.DiGraph[Any]":
 
 def from_networkx(graph: "nx.DiGraph[Any]") -> Topology:
     """The inverse of :func:`to_networkx`; also any plain DAG over the integers 0..L+1."""
+    import networkx as nx
+
     if not isinstance(graph, nx.DiGraph) or graph.is_multigraph():
         raise TopologyError(f"a networkx.DiGraph was expected, not {type(graph).__name__}; orient the edges of others")
     kinds = nx.get_node_attributes(graph, "kind")
@@ -275,6 +280,8 @@ def _indices(index: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _from_plain(graph: "nx.DiGraph[Any]") -> Topology:
+    import networkx as nx
+
     nodes = set(graph.nodes)
     last = len(nodes) - 1
     if last < 2 or nodes != set(range(last + 1)):

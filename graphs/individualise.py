@@ -20,14 +20,13 @@ def canonical_text(colours: Sequence[str], edges: Sequence[Edge]) -> str:
     searched: each member of the first tied cell is set apart in turn and the least labelling wins; automorphisms
     found on the way (two leaves with one labelling) prune the search.
     """
-    small = _Reduced(colours, edges)
-    return _Graph(small.names, small.edges).search()
+    return Frame(colours, edges).text()
 
 
 def orbits(colours: Sequence[str], edges: Sequence[Edge]) -> list[list[int]]:
     """Nodes that some automorphism of the graph exchanges, in classes of two or more."""
     small = _Reduced(colours, edges)
-    graph = _Graph(small.names, small.edges)
+    graph = _Graph(small.names, _Links(len(small.names), small.edges))
     graph.search()
     leader = list(range(len(small.names)))
 
@@ -47,6 +46,39 @@ def orbits(colours: Sequence[str], edges: Sequence[Edge]) -> list[list[int]]:
     return [sorted(members) for members in classes.values() if len(members) > 1]
 
 
+class Frame:
+    """A graph made ready for :meth:`text`, in which some colours may be ``free``: replaced by others later.
+
+    What takes most of the time, reducing the graph, is then done once for graphs that differ in those colours.
+    """
+
+    def __init__(self, colours: Sequence[str], edges: Sequence[Edge], free: Sequence[str] = ()) -> None:
+        small = _Reduced(colours, edges)
+        self._names = small.names
+        self._links = _Links(len(small.names), small.edges)
+        self._free = tuple(free)
+        # A node whose colour went into another's name, or that took in others, keeps the colour it has.
+        self._bound = any(trail and colours[node] in free for members in small.members for node, trail in members)
+        self._places: list[tuple[int, str, int]] = []  # nodes of free colours: what is before it, which it is
+        for place, (name, members) in enumerate(zip(small.names, small.members, strict=True)):
+            colour = colours[members[0][0]]
+            if colour in free:
+                before = name.removesuffix(colour)
+                self._bound |= before == name or (not before.rstrip("*").isdecimal() and before != "*")
+                self._places.append((place, before, self._free.index(colour)))
+
+    def takes(self, colours: Sequence[str]) -> bool:
+        """Whether the free colours may become these, one for each and all different."""
+        return not self._bound or tuple(colours) == self._free
+
+    def text(self, colours: Sequence[str] = ()) -> str:
+        """See :func:`canonical_text`."""
+        names = list(self._names)
+        for place, before, which in self._places:
+            names[place] = before + colours[which]
+        return _Graph(names, self._links).search()
+
+
 class _Reduced:
     """The graph without what needs no search; isomorphic exactly when the graphs it came from are.
 
@@ -60,17 +92,27 @@ class _Reduced:
         self.names = [f"*{colour}" for colour in colours]  # no colour then looks like a count
         self.edges = list(edges)
         self.members: list[list[tuple[int, tuple[object, ...]]]] = [[(node, ())] for node in range(len(colours))]
-        while self._merge_twins() or self._absorb_leaves():
-            pass
+        # What a node sees of an edge, as a number: the label and which end the node is.
+        self._kinds = {label: 2 * i for i, label in enumerate(dict.fromkeys(edge[2] for edge in edges))}
+        self._texts = [f"{way}{label}" for label in self._kinds for way in "><"]
+        while True:
+            around = self._around()
+            if not self._merge_twins(around) and not self._absorb_leaves(around):
+                break
 
-    def _merge_twins(self) -> bool:
-        around: list[list[tuple[str, int]]] = [[] for _ in self.names]
+    def _around(self) -> list[list[tuple[int, int]]]:
+        """For each node its edges: what it sees of each, and the node at the other end."""
+        around: list[list[tuple[int, int]]] = [[] for _ in self.names]
         for start, end, label in self.edges:
-            around[start].append((f">{label}", end))
-            around[end].append((f"<{label}", start))
-        twins: dict[tuple[str, tuple[tuple[str, int], ...]], list[int]] = defaultdict(list)
+            kind = self._kinds[label]
+            around[start].append((kind, end))
+            around[end].append((kind + 1, start))
+        return around
+
+    def _merge_twins(self, around: list[list[tuple[int, int]]]) -> bool:
+        twins: dict[tuple[str, tuple[tuple[int, int], ...]], list[int]] = {}
         for node, name in enumerate(self.names):
-            twins[name, tuple(sorted(around[node]))].append(node)
+            twins.setdefault((name, tuple(sorted(around[node]))), []).append(node)
         if len(twins) == len(self.names):
             return False
         self._keep(
@@ -80,19 +122,15 @@ class _Reduced:
         )
         return True
 
-    def _absorb_leaves(self) -> bool:
-        ends: list[list[tuple[str, int]]] = [[] for _ in self.names]
-        for start, end, label in self.edges:
-            ends[start].append((f">{label}", end))
-            ends[end].append((f"<{label}", start))
-        leaves = {node for node, around in enumerate(ends) if len(around) == 1 and len(ends[around[0][1]]) > 1}
+    def _absorb_leaves(self, around: list[list[tuple[int, int]]]) -> bool:
+        leaves = {node for node, ends in enumerate(around) if len(ends) == 1 and len(around[ends[0][1]]) > 1}
         if not leaves:
             return False
         names, members = list(self.names), [list(group) for group in self.members]
         absorbed: dict[int, list[str]] = defaultdict(list)
         for node in leaves:
-            label, neighbour = ends[node][0]
-            mark = f"({label} {self.names[node]})"
+            kind, neighbour = around[node][0]
+            mark = f"({self._texts[kind]} {self.names[node]})"
             if len(mark) > MAX_MARK:  # what hangs on a long chain would be spelled out once per link
                 mark = hashlib.sha256(mark.encode()).hexdigest()
             absorbed[neighbour].append(mark)
@@ -111,52 +149,78 @@ class _Reduced:
 
 def _hashed(texts: Sequence[str]) -> Array:
     """64 bits of each text, the same in every process."""
-    digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
-    return np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.uint64)
+    known = {
+        text: int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in set(texts)
+    }
+    return np.array([known[text] for text in texts], dtype=np.uint64)
 
 
 def _scrambled(numbers: Array) -> Array:
     """The splitmix64 finaliser, so that sums of these tell multisets apart."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    scrambled: Array = numbers ^ (numbers >> np.uint64(31))
-    return scrambled
+    result = numbers >> _THIRTY
+    result ^= numbers
+    result *= _FIRST
+    result ^= result >> _TWENTY_SEVEN
+    result *= _SECOND
+    result ^= result >> _THIRTY_ONE
+    return result
 
 
-class _Side:
-    """The edges as seen from one end: for each node the sum over its edges of a hash of label and other end."""
+_THIRTY, _TWENTY_SEVEN, _THIRTY_ONE = np.uint64(30), np.uint64(27), np.uint64(31)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_THREE, _FIVE, _APART = np.uint64(3), np.uint64(5), np.uint64(0x9E3779B97F4A7C15)
 
-    def __init__(self, own: Array, other: Array, labels: Array, nodes: int) -> None:
-        order = np.argsort(own, kind="stable")
-        self.other, self.labels = other[order], labels[order]
-        self.present, self.first = np.unique(own[order], return_index=True)
+
+def _classes(colours: Array) -> int:
+    """How many different ones there are."""
+    ordered = np.sort(colours)
+    return 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1])) if len(ordered) else 0
+
+
+def _inverse(order: Array) -> Array:
+    """The place of each node in an order of all of them."""
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place
+
+
+class _Links:
+    """Edges as arrays."""
+
+    def __init__(self, nodes: int, edges: Sequence[Edge]) -> None:
         self.nodes = nodes
+        self.edges = edges
+        kinds = {label: i for i, label in enumerate(sorted({label for _, _, label in edges}))}
+        self.kind = np.array([kinds[label] for _, _, label in edges], dtype=np.int64)
+        self.starts = np.array([edge[0] for edge in edges], dtype=np.int64)
+        self.ends = np.array([edge[1] for edge in edges], dtype=np.int64)
+        # As seen from their starts (nodes 0, 1, ..), then from their ends (nodes + 0, nodes + 1, ..).
+        own = np.concatenate([self.starts, self.ends + nodes])
+        order = np.argsort(own, kind="stable")
+        own = own[order]
+        hashes = [_hashed([f"{way}{label}" for label in kinds]) for way in "><"]
+        self._seen = np.concatenate([known[self.kind] for known in hashes])[order]
+        self._other = np.concatenate([self.ends, self.starts])[order]
+        self._first = np.flatnonzero(np.diff(own, prepend=-1))
+        self._present = own[self._first]
 
     def sums(self, colours: Array) -> Array:
-        result = np.zeros(self.nodes, dtype=np.uint64)
-        if len(self.present):
-            result[self.present] = np.add.reduceat(_scrambled(colours[self.other] + self.labels), self.first)
-        return result
+        """For each node the sums over its edges out, and behind all of these in, of a hash of label and other end."""
+        sums = np.zeros(2 * self.nodes, dtype=np.uint64)
+        if len(self._first):
+            edges = colours[self._other]
+            edges += self._seen
+            sums[self._present] = np.add.reduceat(_scrambled(edges), self._first)
+        return sums
 
 
 class _Graph:
     """Colours are 64-bit hashes of structure. A collision costs time and never the result: a cell that it leaves
     undivided is searched, and two labellings are compared whole."""
 
-    def __init__(self, names: Sequence[str], edges: Sequence[Edge]) -> None:
-        self.names = list(names)
-        self.edges = list(edges)
-        nodes = len(self.names)
-        starts = np.array([edge[0] for edge in edges], dtype=np.int64)
-        ends = np.array([edge[1] for edge in edges], dtype=np.int64)
-        kinds = {label: i for i, label in enumerate(sorted({label for _, _, label in edges}))}
-        self.kind = np.array([kinds[label] for _, _, label in edges], dtype=np.int64)
-        self.starts, self.ends = starts, ends
-        hashes = [_hashed([f"{way}{label}" for label in kinds]) for way in "><"]
-        self.sides = [
-            _Side(own, other, known[self.kind] if len(edges) else known, nodes)
-            for own, other, known in ((starts, ends, hashes[0]), (ends, starts, hashes[1]))
-        ]
+    def __init__(self, names: Sequence[str], links: _Links) -> None:
+        self.names = names
+        self.links = links
         sorts = {name: i for i, name in enumerate(sorted(set(self.names)))}
         self.sort = np.array([sorts[name] for name in self.names], dtype=np.int64)
         self.best: tuple[bytes, Array] | None = None
@@ -166,11 +230,17 @@ class _Graph:
 
     def refine(self, colours: Array) -> Array:
         """Repeat until no class splits: a node's colour takes in its neighbours' colours and edge labels."""
-        classes = len(np.unique(colours))
-        while classes < len(colours):
-            forth, back = (side.sums(colours) for side in self.sides)
-            colours = _scrambled(colours * np.uint64(3) + _scrambled(forth) * np.uint64(5) + _scrambled(~back))
-            split = len(np.unique(colours))
+        classes = _classes(colours)
+        nodes = len(colours)
+        while classes < nodes:
+            sums = self.links.sums(colours)
+            np.invert(sums[nodes:], out=sums[nodes:])
+            sums = _scrambled(sums)
+            mixed = colours * _THREE
+            mixed += sums[:nodes] * _FIVE
+            mixed += sums[nodes:]
+            colours = _scrambled(mixed)
+            split = _classes(colours)
             if split == classes:
                 break
             classes = split
@@ -180,10 +250,9 @@ class _Graph:
         self._visit(self.refine(_hashed(self.names)), [])
         assert self.best is not None
         order = self.best[1]
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        lines = [self.names[node] for node in order]
-        links = sorted((int(place[start]), int(place[end]), label) for start, end, label in self.edges)
+        place = _inverse(order).tolist()
+        lines = [self.names[node] for node in order.tolist()]
+        links = sorted([(place[start], place[end], label) for start, end, label in self.links.edges])
         return "\n".join([*lines, *(f"{start} {end} {label}" for start, end, label in links)])
 
     def _visit(self, colours: Array, fixed: list[int]) -> int:
@@ -202,7 +271,7 @@ class _Graph:
                 continue
             tried.append(node)
             apart = colours.copy()
-            apart[node] = _scrambled(apart[node : node + 1] + np.uint64(0x9E3779B97F4A7C15))[0]
+            apart[node] = _scrambled(apart[node : node + 1] + _APART)[0]
             keep = self._visit(self.refine(apart), [*fixed, node])
             if keep < len(fixed):
                 return keep
@@ -210,11 +279,11 @@ class _Graph:
 
     def _leaf(self, colours: Array, fixed: list[int]) -> int:
         order = np.argsort(colours)
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        starts, ends = place[self.starts], place[self.ends]
-        by_place = np.lexsort((self.kind, ends, starts))
-        labelling = np.concatenate([self.sort[order], *(part[by_place] for part in (starts, ends, self.kind))])
+        place = _inverse(order)
+        links = self.links
+        starts, ends = place[links.starts], place[links.ends]
+        by_place = np.lexsort((links.kind, ends, starts))
+        labelling = np.concatenate([self.sort[order], *(part[by_place] for part in (starts, ends, links.kind))])
         key = labelling.astype(">i8").tobytes()
         if self.best is None or key < self.best[0]:
             self.best = key, order

@@ -4,20 +4,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
 
 from graphs.errors import TopologyError
 from graphs.order import schedule
-
-if TYPE_CHECKING:
-    from graphs.topology import Topology
+from graphs.topology import Block, Norm, Topology
+from graphs.weights import Bernoulli, Generated, Parameter, generators, walk
+from graphs.weights import Rule as WeightRule
+from graphs.weights.numbers import finite
 
 MAX_DEPTH = 10_000
 
-Rule = Callable[["Topology"], Iterator[str]]
+Rule = Callable[[Topology], Iterator[str]]
 
 
-def single_assignment(topology: "Topology") -> Iterator[str]:
+def single_assignment(topology: Topology) -> Iterator[str]:
     """Every value is written once, and the stem by nobody."""
     seen = {topology.stem}
     for op in topology.ops:
@@ -27,10 +27,8 @@ def single_assignment(topology: "Topology") -> Iterator[str]:
             seen.add(value)
 
 
-def numbered_blocks(topology: "Topology") -> Iterator[str]:
+def numbered_blocks(topology: Topology) -> Iterator[str]:
     """Block numbers are distinct and lie in 1..depth, and names are distinct."""
-    from graphs.topology import Block
-
     depth = topology.depth
     if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
         yield f"depth is {depth!r}; a topology has at least one block"
@@ -42,13 +40,15 @@ def numbered_blocks(topology: "Topology") -> Iterator[str]:
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= topology.depth:
             yield f"block number {number!r} is outside 1..{topology.depth}"
     names = [block.name for block in blocks]
-    for what, labels in (("number", list(map(str, numbers))), ("name", names)):
-        for label, count in Counter(labels).items():
+    for what, labels in (("number", numbers), ("name", names)):
+        if len(set(labels)) == len(labels):
+            continue
+        for label, count in Counter(map(str, labels)).items():
             if count > 1:
                 yield f"two blocks share the {what} {label}; give each its own"
 
 
-def fed(topology: "Topology") -> Iterator[str]:
+def fed(topology: Topology) -> Iterator[str]:
     """Every operation reads at least one value, and every value read is written or is the stem."""
     known = {topology.stem, *topology.producers}
     for op in topology.ops:
@@ -61,7 +61,7 @@ def fed(topology: "Topology") -> Iterator[str]:
         yield f"the output {topology.output!r} is written by nobody"
 
 
-def distinct_sources(topology: "Topology") -> Iterator[str]:
+def distinct_sources(topology: Topology) -> Iterator[str]:
     """The sources of one mix are distinct."""
     for mix in topology.mixes:
         if len(set(mix.reads)) < len(mix.reads):
@@ -69,10 +69,8 @@ def distinct_sources(topology: "Topology") -> Iterator[str]:
             yield f"{_label(mix)} reads {', '.join(twice)} twice; add the two weights instead"
 
 
-def shapes(topology: "Topology") -> Iterator[str]:
+def shapes(topology: Topology) -> Iterator[str]:
     """A mix of k values into m has a weight rule of shape (m, k); a block reads one value per port."""
-    from graphs.weights import Rule as WeightRule
-
     for mix in topology.mixes:
         weight: object = mix.weight
         if not isinstance(weight, WeightRule):
@@ -87,11 +85,11 @@ def shapes(topology: "Topology") -> Iterator[str]:
             yield f"{_label(block)} has ports {list(block.ports)} and reads {list(block.reads)}; one value per port"
 
 
-def keyed(topology: "Topology") -> Iterator[str]:
+def keyed(topology: Topology) -> Iterator[str]:
     """A mix has keys exactly where its weights are computed from hidden states, and enough of them."""
-    from graphs.weights import generators
-
     for mix in topology.mixes:
+        if mix.fixed and not mix.keys:
+            continue
         generated = generators(mix.weight) if mix.weight.per_token else ()
         needed = 1 + max((place for rule in generated for place in rule.keys), default=-1)
         if needed > len(mix.keys):
@@ -100,10 +98,8 @@ def keyed(topology: "Topology") -> Iterator[str]:
             yield f"{_label(mix)} lists keys, but its weights are not computed from any"
 
 
-def normed(topology: "Topology") -> Iterator[str]:
+def normed(topology: Topology) -> Iterator[str]:
     """A mix with a norm has one output."""
-    from graphs.topology import Norm
-
     for mix in topology.mixes:
         norm: object = mix.norm
         if norm is not None and not isinstance(norm, Norm):
@@ -112,11 +108,11 @@ def normed(topology: "Topology") -> Iterator[str]:
             yield f"{_label(mix)} has a norm and {len(mix.writes)} outputs; give each output a mix of its own"
 
 
-def finite_hints(topology: "Topology") -> Iterator[str]:
+def finite_hints(topology: Topology) -> Iterator[str]:
     """A block's hints have words for names, each once, and finite numbers."""
-    from graphs.weights.numbers import finite
-
     for block in topology.blocks:
+        if not block.hints:
+            continue
         names = [name for name, _ in block.hints]
         for name, count in Counter(names).items():
             if count > 1:
@@ -129,12 +125,10 @@ def finite_hints(topology: "Topology") -> Iterator[str]:
                 yield f"{_label(block)} has the hint {name}: {value!r:.80}; a finite number was expected"
 
 
-def plain_names(topology: "Topology") -> Iterator[str]:
+def plain_names(topology: Topology) -> Iterator[str]:
     """Names are printable text without spaces at their ends."""
-    from graphs.topology import Block
-
     values = [topology.stem, *(value for op in topology.ops for value in op.outputs)]
-    blocks = [text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports)]
+    blocks = dict.fromkeys(text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports))
     settings = [name for name, _ in topology.settings]
     for text in (topology.family, *values, *blocks, *settings):
         if not isinstance(text, str) or not text.isprintable() or text.strip() != text or not text:
@@ -144,13 +138,13 @@ def plain_names(topology: "Topology") -> Iterator[str]:
             yield f"the setting {name} is {setting!r}, which has characters that cannot be printed"
 
 
-def tied_parameters(topology: "Topology") -> Iterator[str]:
+def tied_parameters(topology: Topology) -> Iterator[str]:
     """Rules that share a name are one: the same initial value, mask, group and grain; a norm's name is its own."""
-    from graphs.weights import Bernoulli, Generated, Parameter, walk
-
     first: dict[str, object] = {}
     seen: set[int] = set()
     for mix in topology.mixes:
+        if mix.fixed:
+            continue
         named = [rule for rule in walk(mix.weight, seen) if isinstance(rule, Parameter | Generated | Bernoulli)]
         for rule in (*named, *([mix.norm] if mix.norm is not None else [])):
             other = first.setdefault(rule.name, rule)
@@ -158,7 +152,7 @@ def tied_parameters(topology: "Topology") -> Iterator[str]:
                 yield f"two different parameters are called {rule.name!r}; tie equal ones or rename one"
 
 
-def acyclic(topology: "Topology") -> Iterator[str]:
+def acyclic(topology: Topology) -> Iterator[str]:
     """No value depends on itself."""
     written = {topology.stem}
     for op in schedule(topology):
@@ -173,7 +167,7 @@ def acyclic(topology: "Topology") -> Iterator[str]:
         yield f"a cycle: {' -> '.join(error.args[1])}; a topology has no loops"
 
 
-def runnable_order(topology: "Topology") -> Iterator[str]:
+def runnable_order(topology: Topology) -> Iterator[str]:
     """A block depends only on blocks of smaller number."""
     last = 0
     for op in schedule(topology):
@@ -204,7 +198,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def verify(topology: "Topology") -> None:
+def verify(topology: Topology) -> None:
     """Raise TopologyError with the first broken rule's message."""
     for rule in RULES:
         for message in rule(topology):

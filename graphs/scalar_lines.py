@@ -52,7 +52,7 @@ def top_k(scalars: "Scalars", weight: TopK, inner: "Entries") -> "Entries":
         fixed = tuple(value for node in scores if (value := scalars.constant_value(node)) is not None)
         if weight.fan_in == k or len(fixed) == k or len(set(scores)) == 1:  # decided for ever
             kept = greatest(fixed if len(fixed) == k else (0,) * k, weight.fan_in)
-            return tuple(scalars.constant(Fraction(1)) if one else None for one in kept)
+            return tuple(scalars.constant(1) if one else None for one in kept)
         children = [(node, f"score {j}") for j, node in enumerate(scores)]
         whole = scalars.shared(("top", weight.fan_in, scores), f"the {weight.fan_in} greatest of {k}", children)
         return tuple(scalars.shared(("chosen", whole, j), f"chosen {j}", [(whole, "of")]) for j in range(k))

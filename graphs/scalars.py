@@ -11,6 +11,7 @@ from itertools import groupby
 
 from graphs.scalar_lines import sinkhorn, top_k
 from graphs.weights import (
+    SCALAR,
     Bernoulli,
     Constant,
     Generated,
@@ -29,10 +30,16 @@ from graphs.weights import (
     Weight,
     walk,
 )
+from graphs.weights.numbers import Exact, exact
 
 Entries = Callable[[int, int], int | None]  # the node of entry (i, j), or None where it is fixed at zero
 
 UNIT = -1  # stands for the number one where an expression is taken apart
+
+
+def softmax_colour(temperature: float) -> str:
+    """The colour of a softmax's entries."""
+    return f"softmax temperature {exact(temperature)}"
 
 
 class Scalars:
@@ -45,8 +52,8 @@ class Scalars:
         self.colours: list[str] = []
         self.edges: list[tuple[int, int, str]] = []
         self._known: dict[object, int] = {}
-        self._constants: dict[int, Fraction] = {}
-        self._sums: dict[int, dict[int, Fraction]] = {}
+        self._constants: dict[int, Exact] = {}
+        self._sums: dict[int, dict[int, Exact]] = {}
         self._factors: dict[int, tuple[int, ...]] = {}
         self._fine: set[int] = set()  # expressions whose entries are finer than numbers
         self._full: set[int] = set()  # of these, the ones that mix channels
@@ -62,39 +69,46 @@ class Scalars:
         self.edges.append((start, end, label))
 
     def shared(self, key: object, colour: str, children: list[tuple[int, str]]) -> int:
-        if key not in self._known:
+        node = self._known.get(key)
+        if node is None:
             node = self._known[key] = self.node(colour)
             self.edges += [(node, child, label) for child, label in children]
             for grained in (self._fine, self._full):
-                if any(child in grained for child, _ in children):
+                if grained and any(child in grained for child, _ in children):
                     grained.add(node)
-        return self._known[key]
+        return node
 
     def _learned(self, key: object, colour: str, grain: Grain, children: Sequence[tuple[int, str]] = ()) -> int:
         """A scalar that is learned, drawn or computed, of the given grain."""
-        node = self.shared(key, colour if grain == Grain() else f"{colour} grain {grain}", list(children))
-        if grain != Grain():
-            self._fine.add(node)
+        if grain == SCALAR:
+            return self.shared(key, colour, list(children))
+        node = self.shared(key, f"{colour} grain {grain}", list(children))
+        self._fine.add(node)
         if grain.full:
             self._full.add(node)
         return node
 
-    def constant(self, value: Fraction) -> int:
-        node = self.shared(("constant", value), f"constant {value}", [])
-        self._constants[node] = value
+    def constant(self, value: Exact) -> int:
+        key = "constant", value
+        node = self._known.get(key)
+        if node is None:
+            node = self.shared(key, f"constant {value}", [])
+            self._constants[node] = value
         return node
 
-    def constant_value(self, node: int) -> Fraction | None:
+    def constant_value(self, node: int) -> Exact | None:
         """The number, where the expression is one."""
         return self._constants.get(node)
 
-    def times(self, factor: Fraction, node: int) -> int:
+    def times(self, factor: Exact, node: int) -> int:
         """A fixed multiple of an expression."""
+        if factor == 1:
+            return node
         return self._combination({part: factor * own for part, own in self._parts(node).items()})
 
     def product(self, factors: list[int]) -> int:
         """Nested products are one, and fixed factors are worked out."""
-        fixed = Fraction(1)
+        fixed: Exact = 1
         others: list[int] = []
         for node in factors:
             parts = self._parts(node)
@@ -123,40 +137,46 @@ class Scalars:
 
     def sum(self, terms: list[int]) -> int:
         """Nested sums are one, fixed multiples are distributed and like terms collected."""
-        total: dict[int, Fraction] = defaultdict(Fraction)
+        if len(terms) == 1:
+            return terms[0]
+        total: dict[int, Exact] = defaultdict(int)
         for node in terms:
             for part, factor in self._parts(node).items():
                 total[part] += factor
         return self._combination(total)
 
-    def _parts(self, node: int) -> dict[int, Fraction]:
+    def _parts(self, node: int) -> dict[int, Exact]:
         """An expression as fixed multiples of others that are neither sums nor numbers, and of ``UNIT``."""
         if node in self._constants:
             return {UNIT: self._constants[node]} if self._constants[node] else {}
-        return self._sums.get(node, {node: Fraction(1)})
+        return self._sums.get(node) or {node: 1}
 
     def share(self, whole: object, keys: Sequence[object], node: int) -> int:
         """``node`` as one of the shares, known by ``keys``, that sum to one."""
         self._share_of[node] = whole
-        self._shares.setdefault(whole, Counter(keys))
+        if whole not in self._shares:
+            self._shares[whole] = Counter(keys)
         return node
 
-    def _gathered(self, parts: dict[int, Fraction]) -> dict[int, Fraction]:
+    def _gathered(self, parts: dict[int, Exact]) -> dict[int, Exact]:
         """Shares that are all there are a number: streams that are copies may be mixed at will."""
         for whole in dict.fromkeys(self._share_of[part] for part in parts if part in self._share_of):
-            members = {self._known.get(key, UNIT): count for key, count in self._shares[whole].items()}
+            shares = self._shares[whole]
+            if len(shares) > len(parts):
+                continue
+            members = {self._known.get(key, UNIT): count for key, count in shares.items()}
             if members.keys() <= parts.keys() - {UNIT}:
-                factor = min((parts[node] / count for node, count in members.items()), key=abs)
+                factor = min((Fraction(parts[node], count) for node, count in members.items()), key=abs)
                 if all(parts[node] * factor > 0 for node in members):
                     parts = {node: own - factor * members.get(node, 0) for node, own in parts.items()}
-                    parts[UNIT] = parts.get(UNIT, Fraction(0)) + factor
+                    parts[UNIT] = parts.get(UNIT, 0) + factor
         return parts
 
-    def _combination(self, parts: dict[int, Fraction]) -> int:
-        parts = {part: factor for part, factor in sorted(self._gathered(parts).items()) if factor}
-        if not parts.keys() - {UNIT}:
-            return self.constant(parts.get(UNIT, Fraction(0)))
-        if list(parts.values()) == [1]:
+    def _combination(self, parts: dict[int, Exact]) -> int:
+        parts = {part: exact(factor) for part, factor in sorted(self._gathered(parts).items()) if factor}
+        if not parts or parts.keys() == {UNIT}:
+            return self.constant(parts.get(UNIT, 0))
+        if len(parts) == 1 and next(iter(parts.values())) == 1:
             return next(iter(parts))
         key = ("sum", tuple(parts.items()))
         if key not in self._known:
@@ -198,7 +218,7 @@ class Scalars:
     def _entries(self, weight: Weight, inner: list[Entries], keys: Sequence[int]) -> Entries:
         match weight:
             case Constant(entries=entries):
-                return lambda i, j: self.constant(Fraction(entries[i][j])) if entries[i][j] else None
+                return lambda i, j: self.constant(exact(entries[i][j])) if entries[i][j] else None
             case Parameter():
                 return self._parameter(weight)
             case Bernoulli():
@@ -233,7 +253,7 @@ class Scalars:
 
     def _parameter(self, weight: Parameter) -> Entries:
         def entry(i: int, j: int) -> int | None:
-            initial = Fraction(weight.initial[i][j])
+            initial = exact(weight.initial[i][j])
             if not weight.trains(i, j):
                 return self.constant(initial) if initial else None
             colour = f"parameter {initial} group {weight.group}"
@@ -243,7 +263,7 @@ class Scalars:
 
     def _bernoulli(self, weight: Bernoulli) -> Entries:
         def entry(i: int, j: int) -> int | None:
-            keep = Fraction(weight.keep[i][j])
+            keep = exact(weight.keep[i][j])
             if keep in (0, 1):
                 return self.constant(keep) if keep else None
             return self.shared(("bernoulli", weight.name, i, j), f"bernoulli {keep}", [])
@@ -292,20 +312,20 @@ class Scalars:
 
     def _pointwise(self, weight: Sigmoid | Tanh, inner: Entries) -> Entries:
         name = type(weight).__name__.lower()
-        scale = Fraction(weight.scale) if isinstance(weight, Sigmoid) else Fraction(1)
-        at_zero = Fraction(1, 2) if isinstance(weight, Sigmoid) else Fraction(0)
+        scale = exact(weight.scale) if isinstance(weight, Sigmoid) else 1
+        at_zero = Fraction(1, 2) if isinstance(weight, Sigmoid) else 0
 
         def entry(i: int, j: int) -> int:
             node = self.logit(inner(i, j))
             if self._constants.get(node) == 0:
-                return self.constant(scale * at_zero)
+                return self.constant(exact(scale * at_zero))
             return self.times(scale, self.shared((name, node), name, [(node, "of")]))
 
         return entry
 
     def _softmax(self, weight: Softmax, inner: Entries) -> Entries:
         m, k = weight.shape
-        temperature = Fraction(weight.temperature)
+        colour = softmax_colour(weight.temperature)
 
         @functools.cache
         def line(place: int) -> tuple[int, ...]:
@@ -318,15 +338,19 @@ class Scalars:
                 ("group", tuple(sorted(line(place)))), "softmax group", [(n, "logit") for n in line(place)]
             )
 
+        @functools.cache
+        def keys(place: int) -> tuple[object, ...]:
+            # By the temperature as it stands: a Fraction of its size is slow to hash.
+            return tuple(("softmax", group(place), logit, weight.temperature) for logit in line(place))
+
         def entry(i: int, j: int) -> int:
             place, own = (i, j) if weight.over == "sources" else (j, i)
             logits = line(place)
             if len(set(logits)) == 1:  # equal for ever
-                return self.constant(Fraction(1, len(logits)))
+                return self.constant(exact(Fraction(1, len(logits))))
             children = [(group(place), "group"), (logits[own], "logit")]
-            keys = [("softmax", group(place), logit, temperature) for logit in logits]
-            node = self.shared(keys[own], f"softmax temperature {temperature}", children)
-            return self.share((group(place), temperature), keys, node)
+            node = self.shared(keys(place)[own], colour, children)
+            return self.share((group(place), weight.temperature), keys(place), node)
 
         return entry
 
@@ -348,7 +372,7 @@ class Scalars:
         return entry
 
     def logit(self, node: int | None) -> int:
-        return self.constant(Fraction(0)) if node is None else node
+        return self.constant(0) if node is None else node
 
     def _matmul(self, left: Weight, right: Weight, first: Entries, second: Entries) -> Entries:
         # Fixed zeros are skipped: what a product with a placement touches is little.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import networkx as nx
     import numpy as np
 
+    from graphs.form import Form
+
 Setting = bool | int | float | str
 
 
@@ -90,14 +92,14 @@ class Mix:
     @property
     def uses(self) -> tuple[str, ...]:
         """Every value that must exist before the mix runs: its sources, then its keys."""
-        return (*self.reads, *self.keys)
+        return (*self.reads, *self.keys) if self.keys else self.reads
 
     @property
     def fixed(self) -> bool:
         """Whether it is a plain linear map of fixed numbers."""
         return isinstance(self.weight, Constant) and self.norm is None
 
-    @property
+    @cached_property
     def static(self) -> bool:
         """Whether it is a linear map with the same matrix for every token and step."""
         return self.norm is None and not self.weight.per_token and not self.weight.random
@@ -106,20 +108,16 @@ class Mix:
     def outputs(self) -> tuple[str, ...]:
         return self.writes
 
-    @cached_property
+    @property
     def columns(self) -> tuple[tuple[int, bool], ...]:
         """For each source how many outputs read it, and whether any of them multiplies it."""
-        on, unit = self.weight.support(), self.weight.units()
-        if len(on) == 1:
-            return tuple((int(live), live and not one) for live, one in zip(on[0], unit[0], strict=True))
-        return tuple(
-            (sum(live), any(a and not b for a, b in zip(live, one, strict=True)))
-            for live, one in zip(zip(*on, strict=True), zip(*unit, strict=True), strict=True)
-        )
+        return self.weight.columns
 
     @cached_property
     def trains(self) -> bool:
         """Whether any of its weights is learned or computed."""
+        if isinstance(self.weight, Constant):
+            return False
         return self.weight.per_token or any(isinstance(rule, Parameter) for rule in walk(self.weight))
 
 
@@ -149,12 +147,12 @@ class Topology:
         object.__setattr__(self, "settings", tuple(self.settings))
         verify(self)
 
-    @property
+    @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The blocks, by number."""
         return tuple(sorted((op for op in self.ops if isinstance(op, Block)), key=lambda op: op.number))
 
-    @property
+    @cached_property
     def mixes(self) -> tuple[Mix, ...]:
         """The mixes, in listing order."""
         return tuple(op for op in self.ops if isinstance(op, Mix))
@@ -177,6 +175,13 @@ class Topology:
         from graphs.canonical import certificate
 
         return certificate(self)
+
+    @cached_property
+    def form(self) -> "Form":
+        """What its plan depends on: two of one form differ in the temperatures of softmaxes at most."""
+        from graphs.form import form
+
+        return form(self)
 
     @cached_property
     def digest(self) -> str:

@@ -5,13 +5,12 @@ One unit is a pass over one hidden state (Td). Blocks' own reading and writing i
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from graphs.topology import Mix, Op, Topology
+from graphs.attention import attention
+from graphs.topology import Block, Mix, Op, Topology
 
 
-def traffic(topology: "Topology") -> int:
+def traffic(topology: Topology) -> int:
     """Forward and backward traffic of the wiring as it is written."""
     return Traffic(topology.ops).total
 
@@ -36,7 +35,7 @@ class Traffic:
     depth reads each source once for key and value, and its backward pass reads its gradient and its output.
     """
 
-    def __init__(self, ops: "Iterable[Op]" = ()) -> None:
+    def __init__(self, ops: Iterable[Op] = ()) -> None:
         self.forward = 0
         self.backward = 0
         self.kept = 0  # hidden states that the backward pass needs
@@ -50,16 +49,13 @@ class Traffic:
     def total(self) -> int:
         return self.forward + self.backward
 
-    def add(self, op: "Op") -> None:
+    def add(self, op: Op) -> None:
         self._change(op, 1)
 
-    def remove(self, op: "Op") -> None:
+    def remove(self, op: Op) -> None:
         self._change(op, -1)
 
-    def _change(self, op: "Op", sign: int) -> None:
-        from graphs.attention import attention
-        from graphs.topology import Block
-
+    def _change(self, op: Op, sign: int) -> None:
         beside = self._suspended(op, sign)
         if isinstance(op, Block):
             for value in op.reads:
@@ -128,7 +124,7 @@ class Traffic:
         counts[KEPT] += sign
         self.kept += counts[KEPT] > 0
 
-    def _suspended(self, op: "Op", sign: int) -> "list[Mix]":
+    def _suspended(self, op: Op, sign: int) -> list[Mix]:
         """Other mixes of several outputs for which a source gains its second reader, or loses all but one."""
         if not self._wide:
             return []
@@ -144,11 +140,11 @@ class Traffic:
             self._count(mix, -1)
         return list(found.values())
 
-    def _resumed(self, mixes: "list[Mix]") -> None:
+    def _resumed(self, mixes: list[Mix]) -> None:
         for mix in mixes:
             self._count(mix, 1)
 
-    def _count(self, mix: "Mix", sign: int) -> None:
+    def _count(self, mix: Mix, sign: int) -> None:
         """The backward pass of a mix of several outputs: joint or edge by edge."""
         learned = mix.trains
         edges = [(value, *column) for value, column in zip(mix.reads, mix.columns, strict=True) if column[0]]

@@ -154,7 +154,7 @@ class EventLog:
         Without ``durable`` it survives the death of this process, and from the next :meth:`sync` on a power cut.
         """
         record = {"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)}
-        line = json.dumps(record, allow_nan=False, default=_plain) + "\n"
+        line = _ENCODER.encode(record) + "\n"
         with self._named():
             self._file.write(line.encode())
             self._file.flush()
@@ -192,3 +192,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be logged")
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)

@@ -1,10 +1,12 @@
 """Plan and price a point without torch: everything up to the decision whether to train it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from graphs import BlockCost, Cost, ModelCost, Plan, Topology, TopologyError, lower, price
-from nas.experiment import Experiment
+from graphs import BlockCost, Cost, ModelCost, Topology, TopologyError
+from graphs.cost import cost_of
+from nas.experiment import Backbone, Experiment
 from nas.memory import peak_bytes
 from nas.objectives import COUNTED
 from search_space.space import Point
@@ -14,18 +16,18 @@ from trainers.catalogue import describe
 from trainers.errors import TrainerError
 from trainers.recipe import steps_for
 
+Named = tuple[tuple[str, Any], ...]
 CORNERS = 64  # extreme points of a space that are priced to see what it costs at most
 
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A topology with its plan, its counted cost, and the training steps its budget buys at what each costs.
+    """A topology with its counted cost, and the training steps its budget buys at what each costs.
 
     ``peak_bytes`` estimates the memory that its training takes.
     """
 
     topology: Topology
-    plan: Plan
     cost: Cost
     steps: int
     flops_per_step: float
@@ -38,13 +40,20 @@ def model_cost(experiment: Experiment, topology: Topology) -> ModelCost:
     TopologyError where it asks for inputs that the backbone's blocks do not have.
     """
     _check_ports(topology, experiment.backbone.kind)
-    options = backbone_options(experiment)
+    hints = tuple((number, tuple(own.items())) for number, own in topology.block_hints.items())
+    sizes = tuple(describe(experiment.data.source).items())
+    return _model_cost(_options(experiment.backbone), sizes, topology.depth, hints)
+
+
+@lru_cache(maxsize=256)
+def _model_cost(options: Named, sizes: Named, depth: int, hints: tuple[tuple[int, Named], ...]) -> ModelCost:
+    known = dict(options)
     parts = backbone_costs.price(
-        options.pop("kind"),
-        depth=topology.depth,
-        hints=topology.block_hints,
-        **describe(experiment.data.source),
-        **options,
+        known.pop("kind"),
+        depth=depth,
+        hints={number: dict(own) for number, own in hints},
+        **dict(sizes),
+        **known,
     )
     return ModelCost(
         tokens=parts.tokens,
@@ -69,17 +78,21 @@ def _check_ports(topology: Topology, kind: str) -> None:
 
 def backbone_options(experiment: Experiment) -> dict[str, Any]:
     """The backbone's section as plain options, without those left at None."""
-    return experiment.backbone.model_dump(exclude_none=True)
+    return dict(_options(experiment.backbone))
+
+
+@lru_cache(maxsize=16)
+def _options(backbone: Backbone) -> Named:
+    return tuple(backbone.model_dump(exclude_none=True).items())
 
 
 def priced(experiment: Experiment, topology: Topology) -> Priced:
     """Plan and price; TrainerError where the budget does not buy one step."""
-    plan = lower(topology)
     model = model_cost(experiment, topology)
-    cost = price(plan, model)
+    cost = cost_of(topology, model)
     batch = experiment.train.batch
     steps = steps_for(experiment.train.budget_gflops * 1e9, round(cost.flops), batch)
-    return Priced(topology, plan, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
+    return Priced(topology, cost, steps, batch * cost.training_flops, peak_bytes(cost, model, batch))
 
 
 @dataclass(frozen=True, slots=True)

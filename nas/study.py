@@ -4,18 +4,19 @@ Every fact goes to the event log first and to the ledger from there, so that a r
 one that was never interrupted.
 """
 
+import itertools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from graphs import Topology
 from nas import interrupts, side_jobs
 from nas.baselines import baselines
+from nas.collector import spared
 from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
@@ -34,6 +35,7 @@ from nas.run_folder import RunFolder
 from nas.rungs import Rungs
 from nas.samplers import sampler_of
 from nas.side_jobs import Heard, given_up
+from nas.timed import Timed
 from nas.timing import measured, timing
 from nas.verdict import verdict
 from trainers.catalogue import describe
@@ -41,6 +43,7 @@ from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
+TOGETHER = 16  # jobs that go to the disk at once, when so many workers are free
 
 
 class Study:
@@ -77,6 +80,7 @@ class Study:
         self.rungs = Rungs(experiment.search.halving, self.ledger, self._steps)
         self.times: dict[str, float] = defaultdict(float)
 
+    @spared()
     def run(self) -> None:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
         # Of a search that had ended observers know those that waited then.
@@ -88,10 +92,14 @@ class Study:
         self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
         while True:
-            while running < self.executor.slots and (job := self._next_job()) is not None:
+            while free := min(self.executor.slots - running, TOGETHER):
+                jobs = list(itertools.islice(iter(self._next_job, None), free))
+                if not jobs:
+                    break
                 self._commit()  # what ended and what takes its place go to the disk together
-                self.executor.submit(job)
-                running += 1
+                for job in jobs:
+                    self.executor.submit(job)
+                running += len(jobs)
             if self._unsaid:
                 self._commit()
             if not running and self.later is None:
@@ -130,13 +138,8 @@ class Study:
         retries = self.experiment.search.retries
         return side_jobs.run(self.executor, self.next_message, jobs, retries=retries, heard=heard)
 
-    @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.times[what] += time.perf_counter() - started
+    def timed(self, what: str) -> Timed:
+        return Timed(self.times, what)
 
     def _wait(self) -> None:
         """Nothing runs, and a proposer is waited for."""
@@ -243,11 +246,11 @@ class Study:
     def _job(self, number: int) -> Job:
         """The job of an asked trial: measured along the way, asked about at rungs, its weights kept."""
         with self.timed("planning"):
-            digest = self.ledger.open[number]["digest"]
+            asked = self.ledger.open[number]
             steps = self._plan(number).steps
             curve = {max(1, round(steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
             return replace(
-                self.job(self._plan(number), number=number, seed=self.experiment.seed),
+                self.job(self._plan(number), number=number, seed=self.experiment.seed, topology=asked["topology"]),
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
                 latency=timing(self.experiment, self._plan(number), self.ledger),
@@ -256,15 +259,15 @@ class Study:
                 keep_seconds=self.experiment.search.checkpoint_seconds,
                 waits=self.rungs.promotes,
                 last=self.ledger.losses.get(number, 0) >= self.experiment.search.retries,
-                metadata={"digest": digest, "number": str(number), "seed": str(self.experiment.seed)},
+                metadata={"digest": asked["digest"], "number": str(number), "seed": str(self.experiment.seed)},
             )
 
-    def job(self, plan: Priced, *, number: int, seed: int) -> Job:
-        """A topology to be trained on ``seed``, with nothing asked or kept."""
+    def job(self, plan: Priced, *, number: int, seed: int, topology: Mapping[str, Any] | None = None) -> Job:
+        """A topology, or its JSON form where that is there, to be trained on ``seed``, with nothing asked or kept."""
         train = self.experiment.train
         return Job(
             number=number,
-            topology=plan.topology.to_dict(),
+            topology=plan.topology.to_dict() if topology is None else topology,
             data=self.experiment.data.source,
             backbone=backbone_options(self.experiment),
             recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
@@ -296,7 +299,7 @@ class Study:
             report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
         )
         kept = ({"kept": True} if report.kept else {}) | measured(report, plan, self.ledger)
-        self._log("report", number=report.number, point=asdict(point), **kept)
+        self._log("report", number=report.number, point=point.to_dict(), **kept)
         self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
         for observer in self.observers:
             observer.reported(report, plan.steps)
@@ -306,7 +309,7 @@ class Study:
     def _enter_rung(self, number: int, point: CurvePoint, curve: Iterable[CurvePoint]) -> None:
         """Where ``point`` is at a rung, note what the trial is worth there; seconds, yet unknown, count as 0."""
         accuracy, loss = point.accuracy, point.loss
-        if accuracy is None or loss is None:
+        if self.rungs.halving is None or accuracy is None or loss is None:
             return
 
         def vector() -> tuple[float, ...]:

@@ -4,6 +4,7 @@ One boolean per edge would put nearly every proposal at half of all edges; a bud
 equally, and priorities are continuous, which samplers learn from.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -47,8 +48,7 @@ class Encoding:
         yield name, budget
         if self.layer == EDITS and not budget:
             return
-        for edge in candidates(depth):
-            name = priority(edge, depth, self.layer)
+        for _, name in _priorities(depth, self.layer):
             yield name, suggest.real(name, 0.0, 1.0)
 
     def decode(self, depth: int, values: Mapping[str, Value]) -> tuple[Edge, ...]:
@@ -56,11 +56,13 @@ class Encoding:
         budget = int(values[f"{self.layer}.edges"])
         if self.layer == EDITS and not budget:
             return ()
-        ranked = sorted(candidates(depth), key=lambda edge: (-float(values[priority(edge, depth, self.layer)]), edge))
+        ranked = sorted((-float(values[name]), edge) for edge, name in _priorities(depth, self.layer))
         room = {node: self._room(node) for node in range(2, depth + 2)}
         taken: list[Edge] = []
-        for i, j in ranked:
-            if len(taken) < budget and room[j] > 0:
+        for _, (i, j) in ranked:
+            if len(taken) == budget:
+                break
+            if room[j] > 0:
                 taken.append((i, j))
                 room[j] -= 1
         return tuple(sorted(taken))
@@ -74,7 +76,7 @@ class Encoding:
         values: dict[str, Value] = {f"{self.layer}.edges": counts[len(edges)]}
         if self.layer == EDITS and not edges:
             return values
-        return values | {priority(edge, depth, self.layer): float(edge in edges) for edge in candidates(depth)}
+        return values | {name: float(edge in edges) for edge, name in _priorities(depth, self.layer)}
 
     def counts(self, depth: int) -> dict[int, int]:
         """How many edges there can be at a depth, each with the least budget that gives so many."""
@@ -121,6 +123,12 @@ class Encoding:
     def _room(self, node: int) -> int:
         others = node - 1  # all earlier nodes but the one before it, whose edge is always there
         return others if self.in_degree is None else min(others, self.in_degree - 1)
+
+
+@functools.lru_cache(maxsize=32)
+def _priorities(depth: int, layer: str) -> tuple[tuple[Edge, str], ...]:
+    """Every edge that can be at a depth, in fixed order, and the name of its priority."""
+    return tuple((edge, priority(edge, depth, layer)) for edge in candidates(depth))
 
 
 def priority(edge: Edge, depth: int, layer: str = WIRING) -> str:

@@ -117,13 +117,14 @@ HEAVY = {"torch", "optuna", "mlflow", "ray", "matplotlib", "sklearn", "scipy", "
 PRICE = """
 from pathlib import Path
 from random import Random
+from graphs import lower
 from nas.experiment import Experiment
 from nas.pricing import broken_limit, priced
 from nas.search import check_reachable
 experiment = Experiment.load(Path("experiments/digits.yaml"))
 assert len(check_reachable(experiment)) > 64
 topology = experiment.space.topology(experiment.space.random(Random(0)))
-assert topology.digest and str(priced(experiment, topology).plan)
+assert topology.digest and str(lower(topology))
 assert broken_limit(experiment.replace(limits={"flops": 1.0}), priced(experiment, topology).cost)
 """
 

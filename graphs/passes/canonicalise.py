@@ -1,9 +1,7 @@
 """One spelling for a program: operations in running order, values named by what writes them."""
 
-from dataclasses import replace
-
 from graphs.order import schedule
-from graphs.topology import Block, Op, Topology
+from graphs.topology import Block, Mix, Op, Topology
 
 
 def canonicalise(topology: Topology) -> Topology:
@@ -18,21 +16,16 @@ def canonicalise(topology: Topology) -> Topology:
     for op in schedule(topology):
         if isinstance(op, Block):
             names[op.writes] = f"y{op.number}"
-            ops.append(replace(op, reads=_renamed(op.reads, names), writes=f"y{op.number}"))
+            reads = _renamed(op.reads, names)
+            ops.append(Block(op.number, reads, f"y{op.number}", op.ports, op.name, op.hints))
             continue
         for value in op.writes:
             count += 1
             names[value] = f"h{count}"
-        ops.append(
-            replace(
-                op,
-                reads=_renamed(op.reads, names),
-                writes=_renamed(op.writes, names),
-                keys=_renamed(op.keys, names),
-            )
-        )
+        reads, writes, keys = (_renamed(values, names) for values in (op.reads, op.writes, op.keys))
+        ops.append(Mix(reads, writes, op.weight, keys, op.norm))
     return Topology(tuple(ops), names[topology.output], topology.depth, "x0", topology.family, topology.settings)
 
 
 def _renamed(values: tuple[str, ...], names: dict[str, str]) -> tuple[str, ...]:
-    return tuple(names[value] for value in values)
+    return tuple([names[value] for value in values])

@@ -14,10 +14,13 @@ def defer(topology: Topology) -> Topology:
     has run may run with it: the other's outputs then stay, and its sources are read once for both. Either is done
     only where the counted traffic drops. Parameters are the same ones.
     """
+    mixes = [op for op in schedule(topology) if composable(op)]
+    written = {value for mix in mixes for value in mix.writes}
+    if all(written.isdisjoint(mix.reads) for mix in mixes):
+        return topology
     state = _Program(topology)
-    for op in schedule(topology):
-        if composable(op):
-            state.join(op)
+    for op in mixes:
+        state.join(op)
     return topology.with_ops(state.ops) if state.joined else topology
 
 

@@ -9,6 +9,7 @@ from graphs.passes.linear import Names
 from graphs.topology import Mix, Op, Topology
 from graphs.traffic import Traffic
 from graphs.weights import Constant, Number
+from graphs.weights.numbers import exact
 
 RECENT = 4  # how many earlier combinations a consumer is compared with, beside those that begin as it does
 SHORT = 3  # saving no more reads than this may not pay: it is tried both ways
@@ -67,11 +68,7 @@ def ratio(number: Number, unit: Number) -> Number:
     """``number / unit`` exactly, an int where it is one."""
     if number == unit:
         return 1
-    return _plain(Fraction(number) / Fraction(unit))
-
-
-def _plain(number: Fraction) -> Number:
-    return number.numerator if number.denominator == 1 else number
+    return exact(Fraction(number) / Fraction(unit))
 
 
 @dataclass(slots=True)
@@ -157,7 +154,7 @@ def _terms(node: _Node, terms: Terms, first: Number) -> Terms:
 def _reading(value: str, factor: Number, rest: Terms) -> Terms:
     """``factor`` times a value and the rest, in which it may be already; nothing where all of it cancels."""
     already = rest.get(value, 0)
-    total = _plain(Fraction(already) + Fraction(factor)) if already else factor
+    total = exact(exact(already) + exact(factor)) if already else factor
     others = {source: weight for source, weight in rest.items() if source != value}
     return {value: total, **others} if total else others
 
@@ -183,6 +180,6 @@ def _times(part: Terms, whole: Terms) -> Number | None:
         return None
     factor = ratio(whole[source], unit)
     for source, weight in part.items():
-        if source not in whole or Fraction(whole[source]) != factor * Fraction(weight):
+        if source not in whole or exact(whole[source]) != factor * exact(weight):
             return None
     return factor

@@ -83,7 +83,8 @@ def _sketch(state: States, segment: list[Mix]) -> tuple[list[int], list[int]] | 
     Readers and sources are bits here: nothing is multiplied to know what reads what.
     """
     origin = {value: i for i, mix in enumerate(segment) for value in mix.writes}
-    sources = sorted({value for mix in segment for value in mix.reads} - origin.keys(), key=state.born.__getitem__)
+    outside = dict.fromkeys(value for mix in segment for value in mix.reads if value not in origin)
+    sources = sorted(outside, key=state.born.__getitem__)
     mask = {value: 1 << j for j, value in enumerate(sources)}
     readers: list[int] = []
     older: list[int] = []

@@ -51,7 +51,7 @@ def group(topology: Topology) -> Topology:
 
 def _grouped(mixes: dict[int, Mix], written: dict[str, int], names: Names) -> dict[int, tuple[Op, ...]]:
     """What takes the place of consumers, by their places."""
-    sources = sorted({value for mix in mixes.values() for value in mix.reads}, key=written.__getitem__)
+    sources = sorted(dict.fromkeys(value for mix in mixes.values() for value in mix.reads), key=written.__getitem__)
     index = {value: j for j, value in enumerate(sources)}
     masks, older = [], []
     exist = 0

@@ -83,7 +83,8 @@ class States:
         """The sources of a mix outside its segment, and its matrix in terms of them."""
         if not any(value in states for value in mix.reads):
             return mix.reads, mix.weight
-        found = {source for value in mix.reads for source in (states[value][2] if value in states else (value,))}
+        every = (source for value in mix.reads for source in (states[value][2] if value in states else (value,)))
+        found = dict.fromkeys(every)  # outputs of one mix stand as they are read, the same in every process
         sources = tuple(sorted(found, key=self.born.__getitem__))
         column = {source: j for j, source in enumerate(sources)}
         direct = [[0] * len(sources) for _ in mix.reads]

@@ -18,7 +18,7 @@ class Names:
     """Names that a topology does not use yet."""
 
     def __init__(self, topology: Topology, prefix: str) -> None:
-        self._taken = {topology.stem, *topology.producers}
+        self._topology = topology
         self._prefix = prefix
         self._count = 0
 
@@ -26,5 +26,5 @@ class Names:
         while True:
             self._count += 1
             name = f"{self._prefix}{self._count}"
-            if name not in self._taken:
+            if name != self._topology.stem and name not in self._topology.producers:
                 return name

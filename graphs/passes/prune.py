@@ -12,6 +12,15 @@ def prune(topology: Topology) -> Topology:
 
     Parameters keep their shape, so that stored weights still fit; their dead entries are no longer read.
     """
+    if "_pruned" not in vars(topology):
+        found = _pruned(topology)
+        vars(found)["_pruned"] = None  # nothing more to drop; no reference to itself, which only a collector would free
+        if found is not topology:
+            vars(topology)["_pruned"] = found
+    return vars(topology)["_pruned"] or topology
+
+
+def _pruned(topology: Topology) -> Topology:
     live = {topology.output}
     kept: list[Op] = []
     order = schedule(topology)

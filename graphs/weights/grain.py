@@ -70,5 +70,7 @@ MATRIX = Grain(None, full=True)
 def join(grains: Iterable[Grain]) -> Grain:
     """The coarsest grain that can hold entries of all of these."""
     every = list(grains)
+    if all(grain is SCALAR for grain in every):
+        return SCALAR
     parts = [grain.parts for grain in every if grain.parts is not None]
     return Grain(math.lcm(*parts) if len(parts) == len(every) else None, any(grain.full for grain in every))

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ Values = Mapping[str, Matrix]
 
 def _children_first(rule: "Rule", name: str, ask: Callable[["Rule"], object]) -> None:
     """Ask everything inside ``rule`` that does not yet know: long expressions are then not asked recursively."""
-    stack = [(child, False) for child in rule.children]
+    stack = [(child, False) for child in rule.children if name not in vars(child)]
     while stack:
         inner, ready = stack.pop()
         if ready:
@@ -41,7 +41,13 @@ def _once(method: Callable[[R], Flags]) -> Callable[[R], Flags]:
     return remembered
 
 
-class Rule(ABC):
+class _Kind(ABCMeta):
+    """Rules are subclasses in fact and never registered: what a rule is need not be asked the long way."""
+
+    __instancecheck__ = type.__instancecheck__
+
+
+class Rule(metaclass=_Kind):
     """How a mix gets its matrix; subclasses are frozen dataclasses whose fields are plain values and rules.
 
     A new rule is one subclass here, its torch counterpart in :mod:`graphs.rule_tensors`, and its scalars in
@@ -81,6 +87,17 @@ class Rule(ABC):
         """Whether the matrix is drawn anew in each training step."""
         _children_first(self, "random", operator.attrgetter("random"))
         return any(child.random for child in self.children)
+
+    @functools.cached_property
+    def columns(self) -> tuple[tuple[int, bool], ...]:
+        """For each column how many of its entries can be non-zero, and whether any of these is not fixed at one."""
+        on, unit = self.support(), self.units()
+        if len(on) == 1:
+            return tuple([(int(live), live and not one) for live, one in zip(on[0], unit[0], strict=True)])
+        return tuple(
+            (sum(live), any(a and not b for a, b in zip(live, one, strict=True)))
+            for live, one in zip(zip(*on, strict=True), zip(*unit, strict=True), strict=True)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """What is remembered is not copied along."""

@@ -7,7 +7,6 @@ import random
 from collections.abc import Sequence
 
 from nas.samplers.known import Identify, Known
-from search_space.family import Family
 from search_space.point import Answers, RandomSuggest, Value
 from search_space.space import Point, Space
 
@@ -26,30 +25,32 @@ class Stratified:
         self.seed = seed
         self.identify = identify
         self.depths = tuple(int(depth) for depth in space.depth.every() or ())
-        self.strata = tuple((family, edges) for family in space.families for edges in self._numbers(family))
+        # Of each family: at each depth how many edges there can be, and the least budget for so many.
+        self._counts = [
+            {} if family.edges is None else {depth: family.edges.counts(depth) for depth in self.depths}
+            for family in space.families
+        ]
+        self.strata = tuple((place, edges) for place in range(len(space.families)) for edges in self._numbers(place))
 
     def __call__(self, rng: random.Random, known: Known) -> tuple[Point, str]:
         """A point of the next stratum: one whose topology is new and may be trained, if a few draws find one."""
         turn, place = divmod(known.count(SOURCE), len(self.strata))
         order = list(self.strata)
         random.Random(f"{self.seed}/strata/{turn}").shuffle(order)
-        family, edges = order[place]
         for _ in range(TRIES):
-            point = self._draw(family, edges, rng)
+            point = self._draw(*order[place], rng)
             if known.is_new(self.identify(point)):
                 break
         return point, SOURCE
 
-    def _numbers(self, family: Family) -> Sequence[int | None]:
-        encoding = family.edges
-        if encoding is None:
-            return (None,)
-        return sorted({number for depth in self.depths for number in encoding.counts(depth)})
+    def _numbers(self, place: int) -> Sequence[int | None]:
+        counts = self._counts[place]
+        return sorted({number for found in counts.values() for number in found}) if counts else (None,)
 
-    def _draw(self, family: Family, edges: int | None, rng: random.Random) -> Point:
+    def _draw(self, place: int, edges: int | None, rng: random.Random) -> Point:
+        family, counts = self.space.families[place], self._counts[place]
         if family.edges is None or edges is None:
             return family.point(rng.choice(self.depths), RandomSuggest(rng))
-        counts = {depth: family.edges.counts(depth) for depth in self.depths}
         depth = rng.choice([depth for depth in self.depths if edges in counts[depth]])
         return family.point(depth, _Budget(rng, f"{family.edges.layer}.edges", counts[depth][edges]))
 

@@ -51,7 +51,7 @@ def test_heavy_packages_are_where_they_belong():
         for module, late in _imports(path):
             where.setdefault(module.split(".")[0], set()).add(("/".join(_parts(path)), late))
     assert where["matplotlib"] == {(f"draw/{part}", True) for part in ("arcs", "heat", "sheet")}
-    assert where["networkx"] == {("exchange", False), ("families/random_graphs", True)}
+    assert where["networkx"] == {("exchange", True), ("families/random_graphs", True)}
     assert {name.split("/")[0] for name, _ in where["numpy"]} <= {"matrix", "draw", "model", "facts", "individualise"}
     assert {name.split("/")[0] for name, _ in where["torch"]} <= TORCH_SIDE
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from graphs import TopologyError, families, lower
+from graphs import TopologyError, families, lower, price
 from nas.evaluate import build_model
 from nas.pricing import backbone_options, broken_limit, corner_costs, judged, model_cost, priced
 from trainers.catalogue import describe
@@ -30,7 +30,7 @@ def test_a_budget_buys_whole_steps(make):
     per_step = 3 * found.cost.flops * experiment.train.batch
     assert found.steps == int(0.05e9 // per_step) > 10
     assert found.flops_per_step == per_step
-    assert found.plan == lower(topology)
+    assert found.cost == price(lower(topology), model_cost(experiment, topology))
     assert found.topology == topology
 
 

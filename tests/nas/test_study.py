@@ -10,10 +10,11 @@ from nas import interrupts
 from nas.events import EventLog, read
 from nas.front import pareto
 from nas.halving import goes_on
-from nas.jobs import Outcome
+from nas.jobs import Outcome, Report
 from nas.ledger import Ledger
 from nas.records import Status
-from nas.study import ASKS_PER_TRIAL
+from nas.run_folder import RunFolder
+from nas.study import ASKS_PER_TRIAL, TOGETHER, Study
 from nas.tables import write_trials
 from search_space.space import Space
 
@@ -402,3 +403,42 @@ def test_a_ctrl_c_that_got_lost_arrives_at_the_next_message(make, study, fake, m
             study(make(trials=1), pressed)
     finally:
         interrupts._pressed.clear()
+
+
+class Many:
+    """An executor of 40 workers that end in the order in which they began."""
+
+    slots = 40
+
+    def __init__(self):
+        self.jobs, self.durable, self.said = [], [], False
+
+    def submit(self, job):
+        assert job.number in self.durable, "a worker learns of what a power cut would take back"
+        self.jobs.append(job)
+
+    def next(self):
+        job = self.jobs[0]
+        self.said = not self.said
+        if self.said:
+            return Report(job.number, job.steps, 1.0, job.number / 100, 1.0, False)
+        del self.jobs[0]
+        return Outcome(job.number, "complete", job.steps, 1.0, job.number / 100, 1.0)
+
+
+def test_jobs_of_many_free_workers_go_to_the_disk_together(make, wide, monkeypatch, tmp_path):
+    experiment = make(space=wide, trials=50, search={"sampler": "random", "halving": None})
+    folder = RunFolder.create(tmp_path / "run", experiment)
+    executor, sync, syncs = Many(), EventLog.sync, []
+
+    def watched(log):
+        sync(log)
+        executor.durable = [event.get("number") for event in log.events if event["event"] == "ask"]
+        syncs.append(len(executor.jobs))
+
+    monkeypatch.setattr(EventLog, "sync", watched)
+    study = Study(experiment, folder, executor)
+    study.run()
+    folder.log.close()
+    assert study.ledger.finished == 50
+    assert syncs[:4] == [0, TOGETHER, 2 * TOGETHER, 39], "three times for 40 workers, then once for each that is free"

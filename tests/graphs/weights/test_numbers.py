@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from graphs import Constant, Parameter, TopologyError
 from graphs.weights import Bernoulli, matmul, matrix, shape_of
-from graphs.weights.numbers import finite, full
+from graphs.weights.numbers import exact, finite, full
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,11 @@ def test_matmul_is_the_definition(data, sizes):
 def test_matmul_of_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="argument"):
         matmul(((1, 2),), ((1,),))
+
+
+@pytest.mark.parametrize("number", [0, 1, -3, 2.0, -0.0, 0.1, F(1, 3), F(4, 2), 10**30, 1e300])
+def test_exact_is_the_same_number_and_an_int_where_it_is_whole(number):
+    found = exact(number)
+    assert found == F(number)
+    assert type(found) is (int if F(number).denominator == 1 else F)
+    assert str(found) == str(F(number))

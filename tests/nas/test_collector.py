@@ -1,0 +1,48 @@
+import gc
+import weakref
+
+import pytest
+
+from nas.collector import spared
+
+
+class _Loop:
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_what_was_there_is_left_alone_until_the_end():
+    assert gc.get_freeze_count() == 0
+    before = gc.get_threshold()
+    with spared():
+        held = gc.get_freeze_count()
+        assert held > 1000
+        assert gc.get_threshold() == (10_000, *before[1:])
+        with spared():
+            assert gc.get_freeze_count() == held
+        assert gc.get_freeze_count() == held, "the outer one ends it"
+    assert gc.get_freeze_count() == 0
+    assert gc.get_threshold() == before
+
+
+def test_garbage_of_the_inside_is_collected():
+    with spared():
+        gone = weakref.ref(_Loop())
+        gc.collect()
+        assert gone() is None
+
+
+def test_it_ends_with_an_error():
+    with pytest.raises(KeyError), spared():
+        raise KeyError
+    assert gc.get_freeze_count() == 0
+
+
+def test_each_call_of_a_function_is_a_new_one():
+    @spared()
+    def held() -> int:
+        return gc.get_freeze_count()
+
+    assert held() > 1000
+    assert held() > 1000
+    assert gc.get_freeze_count() == 0
