@@ -65,11 +65,11 @@ def send(run: Path, name: str, proposal: dict) -> None:
 
 
 def answer(run: Path, name: str, timeout: float) -> dict:
-    """The result, once it is no longer RUNNING."""
+    """The result, once it is the last word on the proposal."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         found = read(run / "results" / f"{name}.json")
-        if found is not None and found["status"] != "RUNNING":
+        if found is not None and found["final"]:
             return found
         time.sleep(POLL)
     raise SystemExit(f"{run}: {name} was not answered in {timeout:g} s")

@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.experiment import Experiment, Halving
 from nas.front import signed
-from nas.halving import TOLERANCE, goes_on, rung_fractions, whole
+from nas.halving import TOLERANCE, rung_fractions, whole
 from nas.layers import Layers
 from nas.ledger import Ledger
 from nas.objectives import GROWING, values
@@ -21,6 +21,8 @@ TRUSTED = 0.5  # Kendall's tau below which halving is warned of: one pair in fou
 DRAWS = 1000  # of the bootstrap
 MOST = 400  # topologies that tau is taken over, drawn at random: its interval takes the square of their number
 SHARES = (0.1, 0.3, 0.5)  # of the budget, looked at where the search has no halving
+
+Known = Sequence[tuple[Trial, dict[str, float]]]  # trials with their objectives at a rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ def audit(experiment: Experiment, ledger: Ledger, classes: int) -> Audit:
         pairs = [(trial, _at(experiment, trial, share, classes)) for trial in looked]
         known = [(trial, early) for trial, early in pairs if early is not None]
         if len(known) >= FEWEST:
-            found += [_rank(experiment, share, metric, known) for metric in metrics]
+            front, lost = _stopped(experiment, known)
+            found += [_rank(share, metric, known, front, lost) for metric in metrics]
     if not found:
         return Audit(problem="too few trials were measured near a rung")
     return Audit(tuple(found), survivors=survivors and halving is not None)
@@ -142,18 +145,22 @@ def _at(experiment: Experiment, trial: Trial, share: float, classes: int) -> dic
     )
 
 
-def _rank(experiment: Experiment, share: float, metric: str, known: Sequence[tuple[Trial, dict[str, float]]]) -> Rank:
+def _rank(share: float, metric: str, known: Known, front: int, lost: int) -> Rank:
     drawn = known if len(known) <= MOST else random.Random(0).sample(known, MOST)
     early = [at[metric] for _, at in drawn]
     late = [trial.objectives[metric] for trial, _ in drawn]
     low, high = interval(early, late)
+    return Rank(share, metric, len(drawn), kendall(early, late), low, high, front, lost)
+
+
+def _stopped(experiment: Experiment, known: Known) -> tuple[int, int]:
+    """How many nobody beats in full, and how many of them a rung would have stopped."""
     objectives = experiment.objectives
     rung = Layers({trial.number: signed(at, objectives) for trial, at in known})
     full = Layers({trial.number: signed(trial.objectives, objectives) for trial, _ in known})
     keep = (experiment.search.halving or Halving()).keep
-    front = [number for number in full if goes_on(number, full, 0.0)]
-    lost = sum(not goes_on(number, rung, keep) for number in front)
-    return Rank(share, metric, len(drawn), kendall(early, late), low, high, len(front), lost)
+    front, stay = {*full.front()}, {*rung.front(), *rung.best(keep)}  # as nas.halving.goes_on says of each alone
+    return len(front), len(front - stay)
 
 
 def kendall(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -167,10 +174,19 @@ def interval(a: Sequence[float], b: Sequence[float]) -> tuple[float | None, floa
     A draw pairs a topology with itself at times, which says nothing: such pairs are ties. Draws that are all ties are
     left out.
     """
-    rng = np.random.default_rng(0)
+    count = len(a)
+    drawn = np.random.default_rng(0).integers(0, count, (DRAWS, count))
+    times = np.stack([np.bincount(each, minlength=count) for each in drawn]).astype(float)
+
+    def over_pairs(signs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Their sum in each draw, in which a pair counts as often as its members meet; whole numbers, so exact."""
+        found: np.ndarray[Any, Any] = (times @ signs.astype(float) * times).sum(axis=1)
+        return found
+
     order_a, order_b = _order(a), _order(b)
-    grids = (np.ix_(drawn, drawn) for drawn in rng.integers(0, len(a), (DRAWS, len(a))))
-    taus = sorted(tau for grid in grids if (tau := _tau_b(order_a[grid], order_b[grid])) is not None)
+    agreed, in_a, in_b = over_pairs(order_a * order_b), over_pairs(abs(order_a)), over_pairs(abs(order_b))
+    told = (in_a > 0) & (in_b > 0)
+    taus = sorted((agreed[told] / np.sqrt(in_a[told] * in_b[told])).tolist())
     if not taus:
         return None, None
     return taus[round(0.025 * (len(taus) - 1))], taus[round(0.975 * (len(taus) - 1))]

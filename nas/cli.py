@@ -54,7 +54,11 @@ def search(
         str | None, typer.Option(help="Where trials run: serial (default), in this process, or ray, on all cores.")
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(metavar="auto|HOST:PORT", help="A running Ray cluster to run them on.")
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT|ray://HOST:PORT",
+            help="A running Ray cluster to run them on; ray:// from a machine that its nodes cannot reach.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; default runs/NAME, numbered.")] = None,
     storage: Annotated[
@@ -366,11 +370,22 @@ def main() -> None:
         if not isinstance(error, UserError | TrainerError):
             raise
         typer.echo(f"wireloom: {error}", err=True)
+        _end_at_once(error)
         sys.exit(BAD_INPUT)
     except OSError as error:  # a full disk, a folder that may not be written
         where = "" if error.filename is None else f"{error.filename}: "
         typer.echo(f"wireloom: {where}{error.strerror or error}", err=True)
         sys.exit(BAD_INPUT)
+
+
+def _end_at_once(error: ValueError) -> None:
+    """End the process where threads of ray wait for a cluster that is gone: they would hold it up, or crash it."""
+    from nas.executors.cluster import ClusterGone
+
+    if isinstance(error, ClusterGone):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(BAD_INPUT)
 
 
 def _reader_left(end: SystemExit) -> bool:

@@ -7,17 +7,19 @@ at the end of each of these trainings and at no other time of a search.
 import csv
 import io
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphs import Topology
+from nas.attempts import key_of
 from nas.compare import seeds_for
+from nas.events import Event
 from nas.experiment import Confirm, Experiment
 from nas.files import replace_file
 from nas.front import pareto
-from nas.jobs import NO_TRIAL, Job, Outcome
+from nas.jobs import NO_TRIAL, Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.pricing import Priced, judged, priced
 from nas.records import STATUS, Status, Trial
@@ -34,6 +36,7 @@ SHARES = (0.25, 0.5, 2.0)  # of the budget: the baseline's curve, beside the bud
 PILOT = 5  # seeds of the baseline from which the number of seeds is estimated
 MOST_SEEDS = 20
 CHECKPOINTS = "confirm-*.safetensors"  # of trainings under way
+REPORTS = 4  # parts of a training: what is lost of it is counted as far as was reported
 COLUMNS = {  # of confirm_seeds.csv, and where the log has them
     "trial": "trial",
     "family": "family",
@@ -104,13 +107,16 @@ def spread(front: Sequence[Trial], most: int) -> list[Trial]:
     return [front[round(place * (len(front) - 1) / (most - 1))] for place in range(most)]
 
 
-def confirm(study: "Study", say: Any) -> None:
-    """Train the lineup on the experiment's fresh seeds and the baseline's curve: what is not in the log yet."""
+def confirm(study: "Study", say: Any, told: Callable[[Event], None] = lambda event: None) -> None:
+    """Train the lineup on the experiment's fresh seeds and the baseline's curve: what is not in the log yet.
+
+    ``told`` is given the log's event of each training as it ends.
+    """
     settings = study.experiment.confirm
     lineup = lineup_of(study.experiment, study.ledger.ordered())
     if settings is None or lineup is None:
         return
-    todo = _Todo(study, settings, lineup, say)
+    todo = _Todo(study, settings, lineup, say, told)
     if settings.seeds == "auto":
         todo.train(todo.pilot())
     todo.train(todo.all())
@@ -121,11 +127,14 @@ def confirm(study: "Study", say: Any) -> None:
 class _Todo:
     """The trainings of a confirmation in their order. What is to be done is decided by the log alone."""
 
-    def __init__(self, study: "Study", settings: Confirm, lineup: Lineup, say: Any) -> None:
+    def __init__(
+        self, study: "Study", settings: Confirm, lineup: Lineup, say: Any, told: Callable[[Event], None]
+    ) -> None:
         self.study = study
         self.settings = settings
         self.lineup = lineup
         self.say = say
+        self.told = told
 
         def plan(trial: Trial) -> Priced:
             assert trial.topology is not None, "what is on the front has a topology"
@@ -163,19 +172,35 @@ class _Todo:
         if pending:
             self._open()
 
+        def begin(one: _Training) -> None:
+            if key_of(one.about) in ledger.attempts.reached:
+                study.log("fresh", state="again", spent_flops=0.0, **one.about)
+
+        def heard(job: Job, message: Report | Outcome) -> None:
+            one = pending[NO_TRIAL - job.number]
+            if isinstance(message, Outcome):
+                begin(one)
+                return
+            kept = {"kept": True} if message.kept else {}
+            spent = message.step * one.plan.flops_per_step
+            study.log("fresh", state="report", spent_flops=spent, **one.about, **kept)
+
         def jobs() -> Iterator[Job]:
             for place, one in enumerate(pending):
+                begin(one)
                 at = "" if one.share is None else f" at {one.share:g} of the budget"
                 self.say(f"confirming {one.name} on seed {one.seed}{at}")
                 name = CHECKPOINTS.replace("*", f"{one.plan.topology.digest}-{one.seed}-{one.plan.steps}")
                 keep = study.folder.path / "checkpoints" / name
                 job = study.job(one.plan, number=NO_TRIAL - place, seed=one.seed)
-                yield replace(job, test=True, keep=keep, keep_seconds=study.experiment.search.checkpoint_seconds)
+                job = replace(job, report_at=reports(one.plan.steps), test=True, keep=keep)
+                yield replace(job, keep_seconds=study.experiment.search.checkpoint_seconds)
 
-        for job, outcome in study.outcomes(jobs()):
+        for job, outcome in study.outcomes(jobs(), heard):
             one = pending[NO_TRIAL - job.number]
             number = ledger.digests.get(one.plan.topology.digest)
             study.log("confirm" if one.share is None else "curve", **_fields(one, number, outcome))
+            self.told(study.folder.log.events[-1])
             if job.keep is not None:
                 job.keep.unlink(missing_ok=True)
 
@@ -201,17 +226,26 @@ class _Training:
         digest = self.plan.topology.digest
         return (digest, self.seed) if self.share is None else (digest, self.seed, self.share)
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """How events name it."""
+        share = {} if self.share is None else {"share": self.share}
+        return {**share, "digest": self.plan.topology.digest, "seed": self.seed}
+
+
+def reports(steps: int) -> tuple[int, ...]:
+    """The steps before its end at which a training says how far it has come."""
+    return tuple(sorted({step for part in range(1, REPORTS) if 0 < (step := round(steps * part / REPORTS)) < steps}))
+
 
 def _fields(one: _Training, number: int | None, outcome: Outcome) -> dict[str, Any]:
     """What the log is told of a training of a topology, that of trial ``number`` if it was one."""
     topology = one.plan.topology
     return {
-        **({} if one.share is None else {"share": one.share}),
+        **one.about,
         "trial": number,
         "family": topology.family,
         "depth": topology.depth,
-        "digest": topology.digest,
-        "seed": one.seed,
         "status": STATUS.get(outcome.kind, Status.FAILED).value,
         "accuracy": outcome.accuracy,
         "loss": outcome.loss,

@@ -26,15 +26,36 @@ def read(path: Path) -> tuple[Event, ...]:
     return tuple(event for _, event in _parse(path))
 
 
-def _parse(path: Path) -> list[tuple[int, Event]]:
-    """Each event with the offset just behind it."""
+class Tail:
+    """A log as it grows: whole lines are read once, and one that is being written is left for the next time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = self._count = 0
+
+    def more(self) -> tuple[Event, ...]:
+        """The events behind those given before; RunFolderError names the first damaged line."""
+        parsed = _parse(self.path, self._offset, self._count)
+        if parsed:
+            self._offset, self._count = parsed[-1][0], self._count + len(parsed)
+        return tuple(event for _, event in parsed)
+
+    @property
+    def shrunk(self) -> bool:
+        """Whether the file is shorter than what was read of it, so that it is another one."""
+        return self.path.is_file() and self.path.stat().st_size < self._offset
+
+
+def _parse(path: Path, offset: int = 0, known: int = 0) -> list[tuple[int, Event]]:
+    """Each event from an offset on, with that just behind it; ``known`` events are before."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be read: {error.strerror}") from error
     events: list[tuple[int, Event]] = []
-    offset = 0
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(data.split(b"\n")[:-1], start=known + 1):
         offset += len(line) + 1
         try:
             event = json.loads(line, parse_constant=_refuse)

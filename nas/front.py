@@ -95,7 +95,7 @@ def pareto(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[Tr
     vectors = {
         trial.number: signed(trial.objectives, objectives)
         for trial in trials
-        if trial.status is Status.COMPLETE and _measured(trial, objectives)
+        if trial.status is Status.COMPLETE and measured(trial, objectives)
     }
     entrants = sorted((trial for trial in trials if trial.number in vectors), key=lambda one: vectors[one.number])
     best: list[Trial] = []
@@ -116,7 +116,8 @@ def winner(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | 
     return next(iter(pareto(trials, objectives)), None)
 
 
-def _measured(trial: Trial, objectives: Sequence[Objective]) -> bool:
+def measured(trial: Trial, objectives: Sequence[Objective]) -> bool:
+    """Whether a trial has a finite value for every objective."""
     return all(math.isfinite(trial.objectives.get(one.metric, math.nan)) for one in objectives)
 
 

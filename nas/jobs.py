@@ -34,9 +34,9 @@ class Job:
     ``report_at`` are the steps at which to measure; ``ask_at`` those of them at which to ask whether to go on.
     ``weights`` is where the trained weights go, if anywhere. ``keep`` is where the state of the training is kept every
     ``keep_seconds`` seconds, and from where it goes on if it is there already; ``waits`` says that a job which is told
-    to stop keeps its state there, to go on another time. ``test`` asks for the test split at the very end:
-    a trial of a search never does. ``seconds_limit`` is how long a trial may run, by the clock, before an executor that
-    can end it does; ``device`` is where torch is to train it.
+    to stop keeps its state there, to go on another time, and ``last`` that a job which is lost does not go on. ``test``
+    asks for the test split at the very end: a trial of a search never does. ``seconds_limit`` is how long a trial may
+    run, by the clock, before an executor that can end it does; ``device`` is where torch is to train it.
     """
 
     number: int
@@ -54,6 +54,7 @@ class Job:
     keep_seconds: float = 60.0
     waits: bool = False
     test: bool = False
+    last: bool = False
     latency: Timing | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     seconds_limit: float | None = None

@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from nas.front import check, dominates, first_free
+from nas.front import check, dominates, first_free, nondominated_sort
 
 Entry = tuple[float, int, tuple[float, ...]]  # the first objective, the trial, all objectives
 
@@ -19,10 +19,14 @@ class Layers:
     """
 
     def __init__(self, vectors: Mapping[int, Sequence[float]] | None = None) -> None:
-        self._fronts: list[list[Entry]] = []
-        self._vectors: dict[int, tuple[float, ...]] = {}
-        for number, vector in (vectors or {}).items():
-            self.add(number, vector)
+        self._vectors = {number: tuple(vector) for number, vector in (vectors or {}).items()}
+        # Many at once are sorted: taken in one by one, each may push others down through every front.
+        ranks = nondominated_sort([*self._vectors.values()])
+        self._fronts: list[list[Entry]] = [[] for _ in range(max(ranks, default=-1) + 1)]
+        for rank, (number, new) in zip(ranks, self._vectors.items(), strict=True):
+            self._fronts[rank].append((new[0], number, new))
+        for front in self._fronts:
+            front.sort()
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -60,6 +64,10 @@ class Layers:
             for one in moved:
                 bisect.insort(front, one)
             moved, place = down, place + 1
+
+    def front(self) -> Iterator[int]:
+        """Those that nobody beats, in their order."""
+        return (number for _, number, _ in itertools.chain.from_iterable(self._fronts[:1]))
 
     def rank(self, number: int) -> int:
         """The front of a trial."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nas.attempts import Attempts
 from nas.errors import RunFolderError
 from nas.events import Event
 from nas.records import CurvePoint, Status, Trial, Value
@@ -44,6 +45,7 @@ class Ledger:
     dropped: dict[int, float] = field(default_factory=dict)  # of a trial begun again: its FLOPs not yet found kept
     confirmed: dict[tuple[str, int], Event] = field(default_factory=dict)  # by digest and fresh seed
     budgets: dict[tuple[str, int, float], Event] = field(default_factory=dict)  # the same, and by share of the budget
+    attempts: Attempts = field(default_factory=Attempts)  # of those two
     latencies: dict[str, float] = field(default_factory=dict)  # measured seconds of inference by digest
     warm: list[Told] = field(default_factory=list)  # of earlier searches: known to samplers, no trials of this one
     warmed: bool = False
@@ -58,17 +60,21 @@ class Ledger:
     def replay(cls, events: Iterable[Event]) -> "Ledger":
         """The state a log adds up to; RunFolderError where an event does not follow from those before it."""
         ledger = cls()
+        ledger.follow(events)
+        return ledger
+
+    def follow(self, events: Iterable[Event]) -> None:
+        """Take in what a log says further; RunFolderError where an event does not follow from those before it."""
         for event in events:
             try:
-                if (event["event"] == "start") != (ledger.start is None):
+                if (event["event"] == "start") != (self.start is None):
                     raise ValueError("a log starts once, with its first event")
-                ledger.apply(event)
+                self.apply(event)
             except (KeyError, TypeError, ValueError) as error:
                 raise RunFolderError(
                     f"the event log is damaged: event {event.get('seq')} ({event['event']}) does not follow from those "
                     f"before it ({error!r}); restore the file from a copy, or start anew with another --out"
                 ) from error
-        return ledger
 
     def apply(self, event: Event) -> None:
         """Take in one event as it stands in the log."""
@@ -87,10 +93,14 @@ class Ledger:
                 self._result(event)
             case "promote":  # a trial that waited at a rung goes on
                 self._promote(event["number"])
+            case "fresh":  # a training of the next two kinds begins again, or has come so far
+                self.attempts.apply(event)
             case "confirm":
                 self.confirmed[event["digest"], event["seed"]] = event
+                self.attempts.end(event)
             case "curve":  # the baseline on a share of the budget
                 self.budgets[event["digest"], event["seed"], event["share"]] = event
+                self.attempts.end(event)
             case "warm":
                 self._warm(event)
             case "replica":

@@ -43,6 +43,9 @@ class LivePage:
     def reported(self, report: object, steps: int) -> None:
         self.tick()
 
+    def paused(self, trial: object) -> None:
+        self.tick()
+
     def finished(self, trial: object) -> None:
         self._finished.append(time.time())
         self.tick()

@@ -29,6 +29,7 @@ RESIDUAL = "residual"
 REPLICAS = 5  # trainings of the residual network for ``epsilon: auto``
 FEWEST = 3  # of which a standard deviation is taken at all
 NORMAL = 1.96
+NAMED = 12  # of those that one trial cannot be told from; a long front would fill pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,9 @@ def blurred(trials: Sequence[Trial], experiment: "Experiment", ledger: "Ledger")
         near = [other for other in front if other is not trial and _gap(mine, getattr(other, metric)) < least]
         if near:
             alone = False
-            names = ", ".join(f"#{other.number}" for other in near)
-            yield f"#{trial.number} cannot be told from {names} by the {metric} of one seed."
+            names = ", ".join(f"#{other.number}" for other in near[:NAMED])
+            more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
+            yield f"#{trial.number} cannot be told from {names}{more} by the {metric} of one seed."
     if alone and len(front) > 1:
         yield "All members of the front differ by more than that."
 

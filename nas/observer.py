@@ -18,6 +18,10 @@ class Observer(Protocol):
         """A running trial measured itself."""
         ...
 
+    def paused(self, trial: Trial) -> None:
+        """A trial waits at a rung; it is promoted later, or finished when the search ends."""
+        ...
+
     def finished(self, trial: Trial) -> None:
         """A trial ended, rejected ones included."""
         ...

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,7 @@ def name_of(ask: Ask) -> str | None:
 class DoorKeeper:
     """The observer that writes results and the page that states the protocol; everything in them is in the log.
 
+    What an event did not change is not written again: of thousands of results that would take longer than the search.
     A folder that cannot be written is said once by ``say`` and ends nothing.
     """
 
@@ -134,12 +136,14 @@ class DoorKeeper:
         self.folder = folder
         self.ledger = ledger
         self.say = say
-        self._written: dict[str, bytes] = {}
         self._said = False
-        self._asks: dict[str, Ask] = {}
+        self._asks: dict[int, list[Ask]] = defaultdict(list)  # proposals by the trial that is their answer
         self._front: tuple[Trial, ...] = ()
         self._members: dict[int, dict[str, Any]] = {}  # of the front by trial, but for their places
-        self._counted = 0
+        self._resting: set[int] = set()  # trials at a rung
+        self._settled: set[int] = set()  # those of them that had their last word when an earlier search ended
+        self._stale: dict[str, Ask] = {}  # whose results are to be written
+        self._stale_front = self._stale_page = True
 
     def start(self) -> None:
         """Make the folders, and bring everything in them up to date with the log."""
@@ -150,41 +154,83 @@ class DoorKeeper:
             self._complain(error)
             return
         self._front = pareto(self.ledger.ordered(), self.experiment.objectives)
+        halving = self.experiment.search.halving
+        if halving is not None and halving.form == "promotion":
+            self._resting = set(self.ledger.pruned)
+            self._settled = set(self.ledger.pruned) if self.ledger.ended else set()
+        for ask in self.ledger.asks:
+            self._note(ask)
         self._refresh()
 
     def asked(self, ask: Ask, reason: str | None) -> None:
         """See :class:`nas.observer.Observer`."""
-        if name_of(ask) is not None:
+        if self._note(ask):
             self._refresh()
 
     def reported(self, report: "Report", steps: int) -> None:
-        """Of running trials the status alone is told."""
+        """Of running trials the status alone is told: that one goes on which had waited."""
+        if report.number in self._resting:
+            self._resting.remove(report.number)
+            self._settled.discard(report.number)
+            self._touch(report.number)
+            self._refresh()
+
+    def paused(self, trial: Trial) -> None:
+        """A trial that waits has a result, which is not its last."""
+        self._resting.add(trial.number)
+        self._touch(trial.number)
+        self._refresh()
 
     def finished(self, trial: Trial) -> None:
         """A trial that ended may have moved others from the front."""
+        self._resting.discard(trial.number)
+        self._touch(trial.number)
+        before = self._places()
         self._front = pareto((*self._front, trial), self.experiment.objectives)
+        after = self._places()
+        for number in before.keys() | after.keys():
+            if before.get(number) != after.get(number):
+                self._touch(number)
+        self._stale_front |= before != after
+        self._stale_page |= trial.source == BASELINE
         self._refresh()
 
+    def _note(self, ask: Ask) -> bool:
+        """Take in an ask; whether it came by the door."""
+        name, number = name_of(ask), ask.number if ask.number is not None else ask.twin
+        if name is None or number is None:
+            return False
+        self._asks[number].append(ask)
+        self._stale[name] = ask
+        return True
+
+    def _touch(self, number: int) -> None:
+        """The results that a trial answers are not what they were."""
+        self._stale |= {name_of(ask) or "": ask for ask in self._asks.get(number, ())}
+
+    def _places(self) -> dict[int, int]:
+        return {trial.number: place for place, trial in enumerate(self._front, start=1)}
+
     def _refresh(self) -> None:
-        """Write what has changed."""
-        places = {trial.number: place for place, trial in enumerate(self._front, start=1)}
-        for ask in self.ledger.asks[self._counted :]:
-            name = name_of(ask)
-            if name is not None:
-                self._asks[name] = ask
-        self._counted = len(self.ledger.asks)
+        """Write what has changed; what cannot be written is tried again the next time."""
+        places = self._places()
         try:
-            for name, ask in self._asks.items():
-                self._write(f"{RESULTS}/{name}.json", _json(result(ask, self.ledger, places)))
-            self._write(f"{RESULTS}/{FRONT}", _json([self._member(trial, places) for trial in self._front]))
-            self._write(f"{PROPOSALS}/README.md", page(self.experiment, self.ledger).encode())
+            for name, ask in [*self._stale.items()]:
+                number = ask.number if ask.number is not None else ask.twin
+                waits = number in self._resting and number not in self._settled
+                replace_file(
+                    self.folder / RESULTS / f"{name}.json", _json(result(ask, self.ledger, places, waits=waits))
+                )
+                del self._stale[name]
+            if self._stale_front:
+                front = [self._member(trial, places) for trial in self._front]
+                replace_file(self.folder / RESULTS / FRONT, _json(front))
+                self._stale_front = False
+            if self._stale_page:
+                replace_file(self.folder / PROPOSALS / "README.md", page(self.experiment, self.ledger).encode())
+                self._stale_page = False
         except OSError as error:
             self._complain(error)
-
-    def _write(self, name: str, data: bytes) -> None:
-        if self._written.get(name) != data:
-            replace_file(self.folder / name, data)
-            self._written[name] = data
 
     def _member(self, trial: Trial, places: Mapping[int, int]) -> dict[str, Any]:
         if trial.number not in self._members:
@@ -197,17 +243,19 @@ class DoorKeeper:
             self.say(f"open door: {error.filename}: {error.strerror}; results are not written, the search goes on")
 
 
-def result(ask: Ask, ledger: Ledger, places: Mapping[int, int]) -> dict[str, Any]:
+def result(ask: Ask, ledger: Ledger, places: Mapping[int, int], *, waits: bool = False) -> dict[str, Any]:
     """What became of a proposal, as plain data. ``places`` on the front are by trial number, 1 the winner's.
 
-    Of a duplicate the figures are those of the trial it repeats, whose number is ``twin``.
+    Of a duplicate the figures are those of the trial it repeats, whose number is ``twin``. A trial that ``waits`` at
+    a rung has the figures it has there, and its last word is yet to come.
     """
     number = ask.number if ask.number is not None else ask.twin
     trial = ledger.trials.get(-1 if number is None else number)
-    status = "RUNNING" if trial is None else trial.status.value
+    status = "RUNNING" if trial is None else "WAITING" if waits else trial.status.value
     found: dict[str, Any] = {
         "name": name_of(ask),
         "status": "DUPLICATE" if ask.verdict == "duplicate" else status,
+        "final": trial is not None and not waits,
         "trial": ask.number,
         "twin": ask.twin,
         "digest": None if ask.digest.startswith("illegal:") else ask.digest,
@@ -230,8 +278,8 @@ def result(ask: Ask, ledger: Ledger, places: Mapping[int, int]) -> dict[str, Any
 
 
 def is_final(found: Mapping[str, Any]) -> bool:
-    """Whether a result is more than a promise; of one that waits at a rung a later one may follow."""
-    return found.get("status") not in (None, "RUNNING")
+    """Whether a result is the last word: of a trial that runs, or waits at a rung, another one follows."""
+    return bool(found.get("final", found.get("status") not in (None, "RUNNING", "WAITING")))
 
 
 def _member(trial: Trial) -> dict[str, Any]:

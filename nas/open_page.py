@@ -36,9 +36,10 @@ scratch on {budget:g} training GFLOPs (batch {batch}); dearer ones get fewer ste
    what was taken is never looked at again. At most {most:,} bytes, UTF-8, plain YAML (JSON is YAML) without anchors.
 2. Proposals are taken in the order of their names; at most {share:.0%} of the trials, and of the asks, beside the
    baselines are yours.{wait}
-3. `results/NAME.json` appears when it is taken, and changes when its trial ends: `status` (RUNNING, COMPLETE, PRUNED,
-   REJECTED, DIVERGED, FAILED, DUPLICATE), `reason`, `objectives`, costs, `trial`, and `front`: its place on the front
-   of everything trained so far, 1 the best in the first objective, null where something beats it.
+3. `results/NAME.json` appears when it is taken, and changes when its trial ends: `status` (RUNNING, WAITING at a rung,
+   COMPLETE, PRUNED, REJECTED, DIVERGED, FAILED, DUPLICATE), `final` (whether that is the last word), `reason`,
+   `objectives`, costs, `trial`, and `front`: its place on the front of everything trained so far, 1 the best in the
+   first objective, null where something beats it.
    `results/_front.json` has the whole front with topologies, and `edges` where these are all there is to one.
 
 The file holds one of:

@@ -5,6 +5,8 @@ import html
 from collections.abc import Iterable, Sequence
 from string import Template
 
+MOST_OPEN = 30  # rows of a table that may be long
+
 _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">$refresh<title>$title</title><style>
@@ -49,6 +51,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{escaped(name)}</th>" for name in header)
     body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def long_table(header: Sequence[str], rows: Sequence[Sequence[str]], what: str) -> str:
+    """The same of rows that may be many: those behind the first 30 are folded, and the fold says ``what`` they are."""
+    shown, rest = rows[:MOST_OPEN], rows[MOST_OPEN:]
+    return table(header, shown) + (details(f"the other {len(rest)} {what}", table(header, rest)) if rest else "")
 
 
 def image(data: bytes, alt: str) -> str:

@@ -26,6 +26,7 @@ _SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 _FAINT = "#9a9a9a"
 _Spots = dict[int, tuple[float, float]]  # by trial number, in shown units
 _Styles = dict[str, tuple[str, str]]  # colour and shape by family
+LISTED = 28  # curves named in the legend, as many as there is room for
 _INCHES = (9.0, 6.0)  # 900 x 600 pixels at 100 dots per inch
 
 
@@ -53,32 +54,43 @@ def curves_figure(trials: Sequence[Trial], highlight: Sequence[Trial]) -> bytes:
 
     Shows validation accuracy; validation loss, then training loss, where no trial measured the former.
     """
+    from matplotlib.collections import LineCollection
+
     figure, axes = _canvas()
     metric = next((name for name in ("accuracy", "loss") if _any_curve(trials, name)), "train_loss")
     styles = _styles(trials)
     coloured = {trial.number for trial in highlight}
+    known = sum(trial.source == "baseline" and trial.number not in coloured for trial in trials)
+    listed = {trial.number for trial in highlight[: max(LISTED - known, 1)]}  # the legend is not to leave the picture
     names = tell_apart([trial for trial in trials if trial.number in coloured or trial.source == "baseline"])
     late: list[float] = []
     furthest = max((point.flops for trial in trials for point in trial.curve), default=0.0)
+    faint: list[list[tuple[float, float]]] = []
     for trial in trials:
         points = [(point.flops / 1e9, getattr(point, metric)) for point in trial.curve]
         points = [(x, y * unit(metric).scale) for x, y in points if y is not None and math.isfinite(y)]
         if not points:
             continue
+        if trial.number not in names:
+            faint.append(points)
+            continue
         colour, shape = styles[trial.family]
-        look: dict[str, Any] = {"color": _FAINT, "alpha": 0.35, "linewidth": 0.9, "zorder": 1}
-        if trial.number in names:
-            look = {
-                "color": colour,
-                "marker": shape,
-                "markersize": 4.5,
-                "linewidth": 2.0 if trial.number in coloured else 1.2,
-                "linestyle": "-" if trial.number in coloured else "--",
-                "label": f"#{trial.number} {names[trial.number]}",
-                "zorder": 3 if trial.number in coloured else 2,
-            }
-            late += [y for x, y in points if x * 1e9 >= 0.2 * furthest]
+        look: dict[str, Any] = {
+            "color": colour,
+            "marker": shape,
+            "markersize": 4.5,
+            "linewidth": 2.0 if trial.number in coloured else 1.2,
+            "linestyle": "-" if trial.number in coloured else "--",
+            "label": f"#{trial.number} {names[trial.number]}" if trial.number not in coloured - listed else None,
+            "zorder": 3 if trial.number in coloured else 2,
+        }
+        late += [y for x, y in points if x * 1e9 >= 0.2 * furthest]
         axes.plot(*zip(*points, strict=True), **look)
+    if len(coloured) > len(listed):
+        axes.plot([], [], color="none", label=f"and {len(coloured) - len(listed)} more of the front")
+    if faint:  # as one thing to draw: thousands of lines on their own take a minute
+        axes.add_collection(LineCollection(faint, colors=_FAINT, alpha=0.35, linewidths=0.9, zorder=1))
+        axes.autoscale_view()
     if late and max(late) > min(late):
         # The climb from chance would squeeze what one came to compare into the top of the picture.
         pad = 0.08 * (max(late) - min(late))

@@ -68,6 +68,9 @@ class ProgressBoard:
         if self._live is not None:
             self._live.refresh()
 
+    def paused(self, trial: Trial) -> None:
+        self._bars.update(self._trials, completed=self._done())
+
     def finished(self, trial: Trial) -> None:
         self._front = pareto((*self._front, trial), self.experiment.objectives)
         self._bars.update(self._trials, completed=self._done())

@@ -77,7 +77,10 @@ def opened(run: Path) -> Experiment:
 def wait(
     run: Path, proposed: Proposed, *, seconds: float | None = None, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Any]:
-    """The result, once it is final; RunFolderError where the search ended or ``seconds`` went by without one."""
+    """The result, once it is the last word on the proposal: not while its trial runs or waits at a rung.
+
+    RunFolderError where the search ended or ``seconds`` went by without one.
+    """
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         ended = _ended(run)  # before the result is looked at, which is written before the search ends
@@ -88,7 +91,8 @@ def wait(
             proposed.file.unlink(missing_ok=True)
             raise RunFolderError(f"{run}: {NEVER}; start it again with more --trials and --resume, and propose again")
         if deadline is not None and time.monotonic() > deadline:
-            raise RunFolderError(f"{proposed.result} has no result after {seconds:g} s; is the search running?")
+            so_far = "no result" if found is None else f"no last word, but {found.get('status')},"
+            raise RunFolderError(f"{proposed.result} has {so_far} after {seconds:g} s; is the search running?")
         sleep(POLL)
 
 

@@ -3,6 +3,7 @@
 Its words are careful: a search keeps the luckiest of many trials, each of one seed.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +12,17 @@ from typing import Any
 from nas import sections
 from nas.analysis import Analysis
 from nas.files import replace_file
-from nas.front import Objective, pareto
+from nas.front import Objective, measured, pareto, signed
 from nas.front import winner as best_of
-from nas.page import cell, escaped, image, number, page, paragraphs, section, table
+from nas.layers import Layers
+from nas.page import cell, escaped, image, long_table, number, page, paragraphs, section, table
 from nas.plots import curves_figure, pareto_figure
 from nas.records import Status, Trial
 from nas.tables import value_of
 from nas.units import describe, difference, show, unit
 from nas.volume import Volume
 
+MOST_ROWS = 300  # of the table of all trials: a page of thousands is slow to open, and nobody reads it
 _COSTS = ("flops", "parameters", "traffic", "seconds")
 
 
@@ -60,7 +63,7 @@ def write_report(
         section("Does a cheap rung rank like the full budget?", paragraphs(audit)) if audit else "",
         section("What the search cost", _cost(trials) + (sections.spent(analysis.spending) if analysis else "")),
         *_analysed(analysis),
-        section("All trials", _trial_table(sorted(trials, key=lambda one: one.number), objectives, reasons=True)),
+        section("All trials", _all_trials(trials, objectives)),
         section("Do it again", _commands(commands)) if commands else "",
         section("Facts", _facts(facts)) if facts else "",
     ]
@@ -143,6 +146,21 @@ def _front_note(objectives: Sequence[Objective]) -> str:
     return f"<p>No other complete trial is as good in every objective and better in one: {escaped(goals)}.</p>"
 
 
+def _all_trials(trials: Sequence[Trial], objectives: Sequence[Objective]) -> str:
+    """Every trial by number, as far as a person can read that; of thousands the best, and where the others are."""
+    shown, note = trials, ""
+    if len(trials) > MOST_ROWS:
+        full = [one for one in trials if one.status is Status.COMPLETE and measured(one, objectives)]
+        order = Layers({one.number: signed(one.objectives, objectives) for one in full})
+        best = {*itertools.islice(order, MOST_ROWS)}
+        shown = [one for one in trials if one.number in best]
+        note = (
+            f"<p>The best {len(shown)} of {len(trials):,} trials, by front and then by the first objective, in the "
+            "order of their numbers; <code>trials.csv</code> has all of them.</p>"
+        )
+    return note + _trial_table(sorted(shown, key=lambda one: one.number), objectives, reasons=True)
+
+
 def _trial_table(trials: Sequence[Trial], objectives: Sequence[Objective], *, reasons: bool = False) -> str:
     metrics = list(dict.fromkeys([*(one.metric for one in objectives), *_COSTS]))
     outcome = ["status"] if reasons else []
@@ -153,7 +171,7 @@ def _trial_table(trials: Sequence[Trial], objectives: Sequence[Objective], *, re
         row = [number(str(trial.number)), *([cell(trial.status)] if reasons else []), cell(describe(trial)), *figures]
         row += [number(str(trial.seed)), cell(trial.source), f"<td>{_digest(trial.digest)}</td>"]
         rows.append([*row, cell(trial.reason or "")] if reasons else row)
-    return table([*header, "reason"] if reasons else header, rows)
+    return table([*header, "reason"], rows) if reasons else long_table(header, rows, "trials")
 
 
 def _digest(digest: str) -> str:

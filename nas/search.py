@@ -35,6 +35,7 @@ from nas.run_folder import RunFolder
 from nas.spending import spending
 from nas.study import ASKS_PER_TRIAL, Study
 from nas.tracker import Tracker
+from nas.trainings import training, trainings
 from nas.views import Views, topology_of
 from nas.warm import take
 from search_space.space import RESIDUAL
@@ -126,6 +127,9 @@ class _Tracking:
                 curve = ledger.curves[report.number].values()
                 self.tracker.live(tracked.running(ledger.asked[report.number], curve))
 
+    def paused(self, trial: Trial) -> None:
+        interrupts.check()
+
     def finished(self, trial: Trial) -> None:
         interrupts.check()
         if time.monotonic() >= self._next:
@@ -182,6 +186,8 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console, exe
             for trial in study.ledger.ordered():  # what an interrupted run did not get to write
                 if trial.number not in study.rungs.waiting:
                     tracker.trial(trial)
+            for one in trainings(experiment, study.ledger):
+                tracker.training(one)
         for design in study.designs:
             if not design.runs:
                 board.say(f"no baseline of {design.point.family}: {design.why}")
@@ -202,7 +208,7 @@ def _run_search(experiment: Experiment, folder: RunFolder, console: Console, exe
             study.observers = (board, _Tracking(tracker, views, study), live, *_door(study, board))
             study.run()
             live.write(refresh=experiment.report.refresh)
-            confirm(study, say)
+            confirm(study, say, lambda event: tracker.training(training(experiment, study.ledger, event)))
             with study.timed("views"):
                 views.write_all()
                 for problem in views.problems:

@@ -11,6 +11,7 @@ from nas import tracked
 from nas.records import Trial
 from nas.stores import LOGGED, NUMBER, Run, Store, clean, now
 from nas.tracked import Measured
+from nas.trainings import Training
 
 Picture = Callable[[Trial], bytes | None]
 
@@ -88,6 +89,20 @@ class SearchRuns:
         # Last of all, and in one call, because its tags say that everything is there.
         tags = {**tracked.tags(trial), LOGGED: "1"}
         self.store.write(run, _fresh(run, metrics), params=tracked.params(trial), tags=tags)
+
+    def training(self, one: Training, picture: Picture | None) -> None:
+        """Write a training of a confirmation below its topology; one already there stays as it is."""
+        key = f"{self.key}/{one.key}"
+        known = self.store.known.get(key)
+        if known is not None and known.logged:
+            return
+        topology = self._topology(one.of, picture)
+        run = self.store.run(key, one.name, parent=topology, seconds=one.event.get("seconds"))
+        self.store.write(topology, one.topology_metrics())
+        if topology.status != "FINISHED":
+            self.store.mark(topology, one.status)
+        self.store.mark(run, one.status)
+        self.store.write(run, one.metrics(), params=one.params(), tags={**one.tags(), LOGGED: "1"})
 
     def register(self, trial: Trial, name: str, files: Mapping[str, Path], tags: Mapping[str, str]) -> None:
         """Keep files, by name, as ``model/`` of a trial's run and enter them in the store's model registry."""

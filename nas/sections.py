@@ -7,7 +7,7 @@ from nas.curve import steps_svg
 from nas.edges import Importance
 from nas.equal_compute import EqualCompute
 from nas.findings import Findings
-from nas.page import cell, details, image, number, paragraphs, table
+from nas.page import cell, details, image, long_table, number, paragraphs, table
 from nas.plots import confirmed_figure
 from nas.reasons import Reason
 from nas.units import difference, show
@@ -62,7 +62,7 @@ def at_equal_compute(found: EqualCompute) -> str:
         [number(f"#{row.trial}"), cell(row.name), cell(row.role), *(number(show(found.metric, v)) for v in row.values)]
         for row in found.rows
     ]
-    return paragraphs([text]) + table(header, rows)
+    return paragraphs([text]) + long_table(header, rows, "networks")
 
 
 def edges(found: Importance) -> str:

@@ -33,7 +33,7 @@ def run(
                 break
             assert job.number not in running, "each job needs a number of its own"
             running[job.number] = job
-            executor.submit(job)
+            executor.submit(replace(job, last=lost[job.number] >= retries))
         if not running:
             return
         message = following()

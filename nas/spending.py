@@ -27,5 +27,5 @@ def spending(ledger: Ledger) -> dict[str, float]:
     parts["replicas for the seed noise"] = sum(float(one["spent_flops"]) for one in ledger.replicas)
     supernet, lost = spent_on_gates(ledger.gates)
     parts["the gated super-network"] = supernet
-    parts["lost to interruptions"] = ledger.lost + lost
+    parts["lost to interruptions"] = ledger.lost + lost + ledger.attempts.lost
     return parts

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nas import holder
-from nas.events import read
+from nas.events import Tail
 from nas.experiment import Experiment
 from nas.ledger import Ledger
 from nas.noise import with_noise
@@ -20,21 +20,41 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.experiment: Experiment = Views.open(folder).experiment  # as of the last look
+        self.experiment: Experiment = Views.experiment_of(folder)  # as of the last look
         self._reference: Reference | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._tail, self._ledger = Tail(self.folder / "events.jsonl"), Ledger()
+        self._finished: list[float] = []
+        self._last: float | None = None
 
     def look(self) -> Standing:
-        """The state now. Nothing is written, and a line that is being written is left for the next time."""
+        """The state now. Nothing is written, and a line that is being written is left for the next time.
+
+        Only what is new in the log is read: of thousands of trials the whole takes seconds.
+        """
         alive, driver = holder.held(self.folder), holder.driver(self.folder)
-        events = read(self.folder / "events.jsonl")  # after the lock: what a driver that just ended wrote is in it
-        ledger = Ledger.replay(events)
+        if self._tail.shrunk:  # somebody began the run anew
+            self._begin()
+        events = self._tail.more()  # after the lock: what a driver that just ended wrote is in it
+        ledger = self._ledger
+        ledger.follow(events)
+        finished, last = times(events)
+        self._finished += finished
+        self._last = self._last if last is None else last
         # A search may have been made longer since the last look, or have learned its seed noise.
         self.experiment = with_noise(Experiment.load(self.folder / "experiment.yaml", read_data=False), ledger)
         if self._reference is None or self._reference.problem:
             self._reference = reference_for(self.experiment, ledger)
-        finished, last = times(events)
         return standing(
-            self.experiment, ledger, alive=alive, driver=driver, finished=finished, last=last, reference=self._reference
+            self.experiment,
+            ledger,
+            alive=alive,
+            driver=driver,
+            finished=self._finished,
+            last=self._last,
+            reference=self._reference,
         )
 
     def follow(self, wait: Callable[[float], None]) -> Iterator[Standing]:

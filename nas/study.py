@@ -107,6 +107,8 @@ class Study:
             if not running:
                 self._wait()
                 continue
+            if self.later is not None and not self._ready():
+                continue
             message = self.next_message()
             if isinstance(message, Report):
                 self._report(message)
@@ -144,6 +146,13 @@ class Study:
         assert self.later is not None, "nobody is waited for"
         with self.timed("waiting"):
             time.sleep(self.later.seconds)
+
+    def _ready(self) -> bool:
+        """Whether a running trial has something to say before a proposer that is waited for is asked again."""
+        assert self.later is not None, "nobody is waited for"
+        interrupts.check()
+        with self.timed("training"):
+            return self.executor.ready(self.later.seconds)
 
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
@@ -249,6 +258,7 @@ class Study:
                 keep=self.folder.checkpoint_file(number),
                 keep_seconds=self.experiment.search.checkpoint_seconds,
                 waits=self.rungs.promotes,
+                last=self.ledger.losses.get(number, 0) >= self.experiment.search.retries,
                 metadata={"digest": asked["digest"], "number": str(number), "seed": str(self.experiment.seed)},
             )
 
@@ -366,7 +376,9 @@ class Study:
         if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
             gone.append(self.folder.checkpoint_file(trial.number))
         self._unsaid += [partial(path.unlink, missing_ok=True) for path in gone]
-        if trial.number not in self.rungs.waiting:  # of those that wait one hears when the search is over
+        if trial.number in self.rungs.waiting:  # one hears of its end when the search is over
+            self._unsaid += [partial(observer.paused, trial) for observer in self.observers]
+        else:
             self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:

@@ -16,6 +16,7 @@ from nas import tracking
 from nas.records import Trial
 from nas.search_runs import Picture, SearchRuns
 from nas.stores import NullStore, Store
+from nas.trainings import Training
 
 _LAST = ("winner", "end")  # written when nothing else is left, in this order
 _TRIES = 3  # of one thing at the end, with a store that answers
@@ -102,6 +103,10 @@ class Tracker:
             self._pending.pop(f"running {trial.number}", None)
         self._put(f"trial {trial.number}", lambda: self._runs.trial(trial, self._picture()))
 
+    def training(self, one: Training) -> None:
+        """A training of a confirmation that ended."""
+        self._put(f"training {one.key}", lambda: self._runs.training(one, self._picture()))
+
     def winner(self, trial: Trial, files: Mapping[str, Path], tags: Mapping[str, str]) -> None:
         """The winner for the model registry, as the experiment's model; files by the names they get there."""
         self._put("winner", lambda: self._runs.register(trial, self._experiment_name, files, tags))
@@ -151,8 +156,9 @@ class Tracker:
             self._thread.join(timeout=1.0)
 
     def _farewell(self, missing: list[str]) -> str:
-        trials = sum(name.startswith("trial ") for name in missing)
-        what = f"{trials} trial{'s' * (trials != 1)}" if trials else "the end of the search"
+        counts = {word: sum(name.startswith(f"{word} ") for name in missing) for word in ("trial", "training")}
+        named = [f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items() if count]
+        what = " and ".join(named) or "the end of the search"
         return (
             f"tracking is not complete: {what} could not be written ({self._reason}); the run's folder has everything, "
             "and the same command with --resume writes what is missing"

@@ -12,6 +12,7 @@ from nas.records import Trial
 from nas.search import parameters
 from nas.search_runs import SearchRuns, is_of
 from nas.stores import NUMBER, Run
+from nas.trainings import trainings
 from nas.views import topology_of
 
 
@@ -67,6 +68,8 @@ class _Mend:
         )
         for trial in finished(case):
             runs.trial(trial, _picture)
+        for one in trainings(case.experiment, case.ledger):
+            runs.training(one, _picture)
         ended = _ended(case, self._key)
         for run in store.known.values():
             if run.status == "RUNNING" and run.key in ended:
@@ -87,6 +90,9 @@ def _ended(case: Case, key: str) -> dict[str, str]:
         found |= {seed: status, f"{seed}/t{trial.number}": status}
         if found.get(topology) != "FINISHED":
             found[topology] = status
+    for one in trainings(case.experiment, case.ledger):
+        found[f"{key}/{one.key}"] = one.status
+        found.setdefault(f"{key}/{one.of.digest}", one.status)
     return found
 
 
@@ -113,6 +119,10 @@ def _wrong(case: Case, key: str, runs: list[Run]) -> Iterator[tuple[str, Run | N
             yield f"the run of trial {trial.number} is missing or half written", None
         elif not is_of(own, trial):
             yield f"the run of trial {trial.number} says {own.tags.get('status')}, and not how it ended", own
+    whole = {run.key for run in runs if run.logged}
+    for one in trainings(case.experiment, case.ledger) if not case.alive else ():
+        if f"{key}/{one.key}" not in whole:
+            yield f"the run of {one.name} of {one.of.family} {one.of.digest[:8]} is missing or half written", None
 
 
 def _orphans(case: Case, key: str, runs: list[Run], ids: set[str]) -> list[Run]:
@@ -122,6 +132,8 @@ def _orphans(case: Case, key: str, runs: list[Run], ids: set[str]) -> list[Run]:
     known = {key} | {f"{key}/{digest or '-'}" for digest, _ in asked.values()}
     for number, (digest, seed) in asked.items():
         known |= {f"{key}/{digest or '-'}/s{seed}", f"{key}/{digest or '-'}/s{seed}/t{number}"}
+    for one in trainings(case.experiment, case.ledger):
+        known |= {f"{key}/{one.of.digest}", f"{key}/{one.key}"}
     parents = ((run, run.tags.get("mlflow.parentRunId")) for run in runs)
     return [run for run, parent in parents if run.key not in known or (parent is not None and parent not in ids)]
 

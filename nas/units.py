@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -99,16 +100,18 @@ def _published(family: str, key: str, value: object) -> bool:
 
 def tell_apart(trials: Sequence[Trial], limit: int = 28) -> dict[int, str]:
     """Short names by trial number: the family, the depth if depths differ, settings that differ in the family."""
-    names = {}
+    families: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
-        family = [other for other in trials if other.family == trial.family]
-        differing = [
-            key
-            for key, value in trial.point.items()
-            if key != "family"
-            and any(other.point.get(key) != value for other in (trials if key == "depth" else family))
+        families[trial.family].append(trial)
+    names = {}
+    for members in families.values():
+        keys = dict.fromkeys(key for trial in members for key in trial.point if key != "family")
+        several = [
+            key for key in keys if len({one.point.get(key) for one in (trials if key == "depth" else members)}) > 1
         ]
-        names[trial.number] = describe(replace(trial, point={key: trial.point[key] for key in differing}), limit)
+        for trial in members:
+            point = {key: value for key, value in trial.point.items() if key in several}
+            names[trial.number] = describe(replace(trial, point=point), limit)
     return names
 
 

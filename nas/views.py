@@ -49,11 +49,16 @@ class Views:
     @classmethod
     def open(cls, folder: Path) -> "Views":
         """Read a run's folder; RunFolderError where it is none."""
-        if not (folder / "events.jsonl").is_file():
-            raise RunFolderError(f"{folder} is no run's folder: it has no events.jsonl")
-        experiment = Experiment.load(folder / "experiment.yaml", read_data=False)
+        experiment = cls.experiment_of(folder)
         ledger = Ledger.replay(read(folder / "events.jsonl"))
         return cls(folder, with_noise(experiment, ledger), ledger)
+
+    @staticmethod
+    def experiment_of(folder: Path) -> Experiment:
+        """The experiment of a run's folder as its file has it; RunFolderError where it is none."""
+        if not (folder / "events.jsonl").is_file():
+            raise RunFolderError(f"{folder} is no run's folder: it has no events.jsonl")
+        return Experiment.load(folder / "experiment.yaml", read_data=False)
 
     @property
     def trials(self) -> tuple[Trial, ...]:

@@ -33,6 +33,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (
 OWNERS["typer"] |= {file for file in FILES if file.startswith("nas/commands/")}
 OWNERS["triton"] = {file for file in FILES if file.startswith("graphs/ops/triton/")}  # one folder
 OWNERS["ray"] = {file for file in FILES if file.startswith("nas/executors/ray/")}  # one folder
+OWNERS["grpc"] = {"nas/executors/ray/connection.py"}
 
 
 def imported(file: str) -> set[str]:

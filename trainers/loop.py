@@ -145,6 +145,7 @@ def _run(
         done, losses = resume.read(keep.path, model, optimiser, own)
     if team is not None:
         done = team.begin(model, optimiser, own, done, seed)
+    forward = model if team is None else team.forward
     order = batches(len(labels), recipe.batch, seed, start=done)
     model.train()
     with using_threads(recipe.threads):
@@ -155,10 +156,12 @@ def _run(
                 group["lr"] = group["lr_scale"] * learning_rate(recipe, step, steps)
             optimiser.zero_grad()
             # Of text each sample has a label a byte, kept in a byte.
-            loss = nn.functional.cross_entropy(model(inputs[chosen]).flatten(0, -2), labels[chosen].long().flatten())
-            loss.backward()  # type: ignore[no-untyped-call]
-            if team is not None:
-                loss = team.average(parameters, loss)
+            logits = forward(inputs[chosen])
+            loss = nn.functional.cross_entropy(logits.flatten(0, -2), labels[chosen].long().flatten())
+            if team is None:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:
+                loss = team.backward(loss)
             norm = nn.utils.clip_grad_norm_(parameters, recipe.clip)
             # One transfer for both numbers, and before the weights are touched.
             train_loss, norm_value = torch.stack((loss.detach(), norm)).tolist()

@@ -1,20 +1,22 @@
 """Several processes that train one model on the same batches: each takes a part of every batch, gradients are averaged.
 
-The process of rank 0 leads: it alone measures, reports and writes. Nothing hooks into the model or its backward pass:
-gradients are summed when that is over, so a parameter that some process has not used holds nobody up. One that nobody
-has used keeps no gradient, as in a single process.
+The process of rank 0 leads: it alone measures, reports and writes. Gradients are torch's own business: the model's
+forward runs in a DistributedDataParallel, which sends them while the backward pass still goes on. A parameter that some
+process has not used holds nobody up, and one that nobody has used keeps no gradient, as in a single process. The
+wrapper is the team's alone: the model, its state and its hooks are left as they were.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import chain
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before there is a group: its defaults keep that of its import alive for ever
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from trainers.errors import TeamError, TrainerError
 from trainers.seeding import generator
@@ -22,7 +24,8 @@ from trainers.seeding import generator
 T = TypeVar("T")
 
 WAIT = timedelta(days=7)  # whoever waits for one that is gone is told by its connection; a long validation is none
-BUCKET = 2**24  # gradients are sent in pieces of about so many numbers
+# What it says of parameters whose gradients come from a backward pass that it could not foresee.
+REENTRANT = "Expected to mark a variable ready only once"
 
 
 class Team:
@@ -35,6 +38,7 @@ class Team:
         self.rank = rank
         self.size = size
         self.device = device
+        self._wrapped: DistributedDataParallel | None = None
 
     @property
     def leads(self) -> bool:
@@ -61,9 +65,10 @@ class Team:
                 raise TrainerError(
                     f"{name} is {own.get(name)} on worker {self.rank} of a trial and {value} on its first"
                 )
-        with torch.no_grad():
-            for tensor in chain(model.parameters(), model.buffers()):
-                self._copy(tensor)
+        with _lost():  # which are used is not known beforehand: a wiring may draw its edges anew each step
+            self._wrapped = DistributedDataParallel(model, find_unused_parameters=True, gradient_as_bucket_view=True)
+        # Now that they are the leader's, each keeps its own: as an argument that would leave them alone here too.
+        self._wrapped.broadcast_buffers = False
         found: dict[int, dict[str, torch.Tensor]] = {}
         for index, name, shape, dtype in layout:
             tensor = state[index][name] if self.leads else torch.empty(shape, dtype=dtype)
@@ -74,23 +79,42 @@ class Team:
             torch.manual_seed(generator("rank", seed, self.rank, done).initial_seed())
         return done
 
-    def average(self, parameters: Sequence[nn.Parameter], loss: torch.Tensor) -> torch.Tensor:
-        """Average the gradients in place, and the loss, which is returned: equal parts, so both are the batch's."""
-        used = torch.tensor([each.grad is not None for each in parameters], dtype=torch.float64)
-        facts = torch.cat((loss.detach().double().reshape(1), used.to(loss.device))).to(self.device)
-        self._sum(facts)
-        present = facts[1:].tolist()
-        for each, count in zip(parameters, present, strict=True):
-            if count and each.grad is None:
-                each.grad = torch.zeros_like(each)
-        for bucket in _buckets([each.grad for each in parameters if each.grad is not None]):
-            flat = torch.cat([each.reshape(-1) for each in bucket])
-            self._sum(flat)
-            flat /= self.size
-            means = torch.split(flat, [each.numel() for each in bucket])
-            for gradient, mean in zip(bucket, means, strict=True):
-                gradient.copy_(mean.view_as(gradient))
-        return (facts[0] / self.size).to(loss.device, loss.dtype)
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the model makes of inputs, for one :meth:`backward` of it; behind :meth:`begin`."""
+        assert self._wrapped is not None
+        output: torch.Tensor = self._wrapped(inputs)
+        return output
+
+    def backward(self, loss: torch.Tensor) -> torch.Tensor:
+        """Average the gradients, and the loss, which is returned: equal parts, so both are the batch's.
+
+        What the model itself raises is raised as it is. TrainerError where a block has a backward pass of its own.
+        """
+        passed: list[bool] = []  # the model's part, behind which the gradients of the others are waited for
+
+        def begun(gradient: torch.Tensor) -> None:
+            torch.autograd.Variable._execution_engine.queue_callback(lambda: passed.append(True))
+
+        loss.register_hook(begun)  # type: ignore[no-untyped-call]
+        try:
+            with _lost(lambda error: bool(passed) or isinstance(error, dist.DistError)):
+                loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if REENTRANT not in str(error):
+                raise
+            raise TrainerError(
+                "several workers cannot train a block that runs a backward pass within the backward pass, as "
+                "torch.utils.checkpoint does with use_reentrant=True: use_reentrant=False would be right"
+            ) from error
+        mean = loss.detach().double().to(self.device)
+        with _lost():
+            dist.all_reduce(mean)
+        return (mean / self.size).to(loss.device, loss.dtype)
+
+    def end(self) -> None:
+        """Let go of the connections, so that nobody waits for them, whoever holds the wrapper: a traceback does."""
+        if self._wrapped is not None:
+            vars(self._wrapped).clear()
 
     def tell(self, go_on: bool) -> None:
         """The leader's word at a report; :meth:`heed` is what the others do there."""
@@ -105,10 +129,6 @@ class Team:
         with _lost():
             dist.broadcast(sent, src=0)
         return tensor.copy_(sent)
-
-    def _sum(self, tensor: torch.Tensor) -> None:
-        with _lost():
-            dist.all_reduce(tensor)
 
     def _object(self, value: T) -> T:
         held = [value]
@@ -149,31 +169,23 @@ def _joined(store: Any, rank: int, size: int, device: str) -> Iterator[Team]:
     hook = sys.excepthook
     with _lost():
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=WAIT)
+    team = Team(rank, size, torch.device(device))
     try:
-        yield Team(rank, size, torch.device(device))
+        yield team
     finally:
         sys.excepthook = hook  # torch has put a rank before every traceback's line, and would again next time
+        team.end()
         dist.destroy_process_group()
 
 
 @contextmanager
-def _lost() -> Iterator[None]:
+def _lost(ours: Callable[[RuntimeError], bool] = lambda error: True) -> Iterator[None]:
+    """What is raised of the connection, which each backend has words of its own for, as TeamError."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:  # of the connection: each backend has words of its own
+    except RuntimeError as error:
+        memory = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if memory or not ours(error):
+            raise
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TeamError(f"another worker of this trial has gone: {first}") from error
-
-
-def _buckets(gradients: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Gradients in their order, cut where a piece is full or the type changes."""
-    bucket: list[torch.Tensor] = []
-    for each in gradients:
-        if bucket and (each.dtype != bucket[0].dtype or sum(one.numel() for one in bucket) >= BUCKET):
-            yield bucket
-            bucket = []
-        bucket.append(each)
-    if bucket:
-        yield bucket

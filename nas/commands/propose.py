@@ -12,7 +12,7 @@ from nas.commands.arguments import AsJson, RunDir
 def propose(
     run: RunDir,
     topology: Annotated[Path, typer.Argument(metavar="TOPOLOGY.yaml", help="A topology, edges, or a point.")],
-    wait: Annotated[bool, typer.Option(help="Wait until the search has tried it, and print the result.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for the last word of the search on it, and print that.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up waiting after so many seconds.")] = None,
     as_json: AsJson = False,
 ) -> None:

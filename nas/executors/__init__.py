@@ -21,6 +21,13 @@ class Executor(Protocol):
         """The next message of a running job; waits for one. A Report that asks must be answered."""
         ...
 
+    def ready(self, seconds: float) -> bool:
+        """Whether :meth:`next` need not wait; waits for that up to so many seconds.
+
+        An executor whose jobs run inside :meth:`next` is always ready.
+        """
+        ...
+
     def answer(self, number: int, go_on: bool) -> None:
         """Whether the job that asked is to go on."""
         ...

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from graphs.errors import UserError
 from nas.executors import Executor
+from nas.executors.cluster import by_client
 from nas.executors.parcel import Parcel
 from nas.experiment import Experiment
 from nas.mirror import place_of
@@ -60,7 +61,8 @@ def opened(place: Place, experiment: Experiment, folder: Path, say: Callable[[st
     # A GPU's share is derived from what the largest trial takes: of the points whose costs are looked at beforehand.
     peak = max(item.peak_bytes for item in check_reachable(experiment))
     store = None if experiment.storage is None else place_of(experiment.storage, folder).below(CHECKPOINTS)
-    with module.RayExecutor(
+    kind = module.ClientExecutor if by_client(place.address) else module.RayExecutor
+    with kind(
         address=place.address,
         share=partial(share_of, experiment.resources, threads=experiment.train.threads, peak=peak),
         folder=folder,

@@ -33,6 +33,10 @@ class ClusterError(UserError):
     """A cluster cannot be reached, has not what is asked for, or differs from this machine."""
 
 
+class ClusterGone(ClusterError):
+    """A cluster is gone in whose midst this process is: it does well to end now, before ray ends it in its way."""
+
+
 @dataclass(frozen=True)
 class Node:
     """A machine of the cluster with all it has, used or not."""
@@ -49,11 +53,9 @@ def check_address(address: str) -> None:
         return  # Ray says at once where there is none
     found = re.fullmatch(r"(ray://)?(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", address)
     if found is None or not 0 < int(found[3]) < 65536:
-        raise ClusterError(f"--ray-address {address!r} is no address; write auto or HOST:PORT, such as 10.0.0.1:6379")
-    if found[1]:  # Ray Client runs Tune far from the study, which is in this process
         raise ClusterError(
-            f"--ray-address {address}: Ray Client is not in this version; run the search on a machine of the cluster "
-            "(or one that its nodes can reach) with auto or HOST:PORT, such as 10.0.0.1:6379"
+            f"--ray-address {address!r} is no address; write auto, HOST:PORT, such as 10.0.0.1:6379, or "
+            "ray://HOST:PORT, such as ray://10.0.0.1:10001"
         )
     try:
         socket.create_connection((found[2].strip("[]"), int(found[3])), timeout=5).close()
@@ -62,7 +64,22 @@ def check_address(address: str) -> None:
             f"--ray-address {address}: nothing answers there ({error.strerror or error}); start a cluster with "
             "'ray start --head' on its first machine, or name another address"
         ) from error
-    _check_health(address)
+    if not by_client(address):  # that is asked by other means
+        _check_health(address)
+
+
+def by_client(address: str | None) -> bool:
+    """Whether a cluster is to be reached by Ray Client."""
+    return address is not None and address.startswith("ray://")
+
+
+def no_client(address: str, why: str) -> str:
+    """What listens at ``address`` is no server of Ray Client."""
+    return (
+        f"--ray-address {address}: something listens there, but it does not answer as a Ray Client server ({why}); its "
+        "port is that of 'ray start --head --ray-client-server-port', by default 10001; what 'ray start' prints "
+        "is the other one, which goes without ray://"
+    )
 
 
 def _check_health(address: str) -> None:
@@ -85,9 +102,20 @@ def refusal(address: str | None, error: BaseException) -> str:
     text = last_line(str(error)) or type(error).__name__
     if "ersion mismatch" in str(error):
         return f"{at}: {text}; install the same python and ray here as on the cluster"
+    if address is not None and "Method not found" in str(error):
+        return f"{at}: no head of a cluster listens there; if it is a Ray Client server, write ray://{address}"
     if address == "auto" and isinstance(error, ConnectionError):
         return f"{at}: no cluster runs on this machine; start one with 'ray start --head', or name its HOST:PORT"
     return f"{at}: Ray cannot be used: {text}"
+
+
+def gone(address: str | None, why: str) -> str:
+    """What is said of a cluster that was there."""
+    at = "the cluster on this machine" if address is None else f"--ray-address {address}"
+    return (
+        f"{at}: the connection is lost ({why}); what the run's folder has is kept: once a cluster answers again, "
+        "--resume goes on"
+    )
 
 
 def packages() -> list[str]:

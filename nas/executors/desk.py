@@ -39,15 +39,34 @@ class Desk:
     def next(self) -> Report | Outcome:
         """The next message; waits for one. Raises what :meth:`fail` was given, once all before it is read."""
         with self._changed:
-            self._study_waits = True
-            self._changed.notify_all()
-            try:
-                self._changed.wait_for(lambda: self._messages or self._error is not None)
-            finally:
-                self._study_waits = False
-            if self._messages:
-                return self._messages.popleft()
-            assert self._error is not None
+            self._wait()
+            self._raise()
+            return self._messages.popleft()
+
+    def gather(self, seconds: float) -> list[Report | Outcome]:
+        """The messages that are there; waits for one, but not for longer than ``seconds``. Raises as :meth:`next`."""
+        with self._changed:
+            self._wait(seconds)
+            self._raise()
+            found = list(self._messages)
+            self._messages.clear()
+            return found
+
+    def ready(self, seconds: float) -> bool:
+        """Whether :meth:`next` need not wait; waits for that up to so many seconds."""
+        with self._changed:
+            return self._wait(seconds)
+
+    def _wait(self, seconds: float | None = None) -> bool:
+        self._study_waits = True
+        self._changed.notify_all()
+        try:
+            return self._changed.wait_for(lambda: bool(self._messages) or self._error is not None, seconds)
+        finally:
+            self._study_waits = False
+
+    def _raise(self) -> None:
+        if self._error is not None and not self._messages:
             raise self._error
 
     def answer(self, number: int, go_on: bool) -> None:

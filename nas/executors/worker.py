@@ -144,7 +144,10 @@ class Worker:
 def _kept(
     evaluate: Evaluate, prepare: Callable[[], None], store: Store, keep: Path, tell: Callable[[str], None]
 ) -> tuple[Evaluate, Callable[[], None]]:
-    """The two with a checkpoint that is brought from ``store`` before, and to it each time it was written."""
+    """The two with a checkpoint that is brought from ``store`` before, and to it each time it was written.
+
+    One that could not be read, which costs the trial this run, goes from the store too: it begins again.
+    """
 
     def trying(action: Callable[[], object]) -> None:
         try:
@@ -156,7 +159,13 @@ def _kept(
         prepare()
         trying(lambda: store.get(keep.name, keep))
 
-    return lambda job: evaluate(job, lambda path: trying(lambda: store.put(path, path.name))), before
+    def whole(job: Job) -> Generator[Report, bool, Outcome]:
+        outcome = yield from evaluate(job, lambda path: trying(lambda: store.put(path, path.name)))
+        if outcome.kind == "lost" and not keep.exists():
+            trying(lambda: store.delete(keep.name))
+        return outcome
+
+    return whole, before
 
 
 class _Run:

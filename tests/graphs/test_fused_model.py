@@ -372,7 +372,11 @@ def test_blocks_that_work_in_place(depth):
     assert_equal(results(fused), expected)
 
 
-def test_ddp(tmp_path):
+DDP = [{}, {"find_unused_parameters": True, "gradient_as_bucket_view": True}]
+
+
+@pytest.mark.parametrize("options", DDP, ids=["plain", "unused"])
+def test_ddp(tmp_path, options):
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
@@ -380,7 +384,7 @@ def test_ddp(tmp_path):
     try:
         for make in MODELS.values():
             reference, fused = both(make())
-            wrapped = DistributedDataParallel(fused)
+            wrapped = DistributedDataParallel(fused, **options)
             assert_equal(results(fused, call=wrapped), results(reference))
             assert_equal(results(fused, call=wrapped), results(reference))
     finally:

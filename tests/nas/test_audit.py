@@ -2,12 +2,13 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from nas.audit import FEWEST, Audit, audit, interval, kendall
+from nas.audit import DRAWS, FEWEST, Audit, audit, interval, kendall
 from nas.jobs import Outcome, Report
 from nas.records import Status
 
@@ -34,6 +35,18 @@ def test_the_interval_holds_and_turns_with_the_sign(pairs):
     else:
         assert -1 <= low <= high <= 1
         assert (other_low, other_high) == (pytest.approx(-high), pytest.approx(-low))
+
+
+def test_the_interval_is_that_of_tau_over_the_draws():
+    rng = random.Random(1)
+    for count in (2, 11, 40):
+        a = [float(rng.randrange(6)) for _ in range(count)]
+        b = [value + rng.randrange(4) for value in a]
+        draws = np.random.default_rng(0).integers(0, count, (DRAWS, count))
+        every = (kendall([a[i] for i in drawn], [b[i] for i in drawn]) for drawn in draws)
+        taus = sorted(tau for tau in every if tau is not None)
+        last = len(taus) - 1
+        assert interval(a, b) == (taus[round(0.025 * last)], taus[round(0.975 * last)])
 
 
 def test_the_interval_narrows_with_more_topologies():

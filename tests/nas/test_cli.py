@@ -301,6 +301,24 @@ def test_an_executor_that_cannot_be_had_is_refused_before_anything_is_written(
     assert tree(tmp_path) == before
 
 
+def test_a_cluster_that_is_gone_ends_the_process_at_once_with_the_message(wireloom, write, monkeypatch):
+    from nas.executors.cluster import ClusterGone
+
+    def gone(*arguments):
+        raise ClusterGone("the cluster is gone")
+
+    class Ended(BaseException):
+        pass
+
+    def end(status):
+        raise Ended(status)
+
+    monkeypatch.setattr("nas.search.plan_of", gone)
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(Ended, match="2"):
+        wireloom("search", write())
+
+
 def test_without_ray_it_says_how_to_get_it(wireloom, write, tmp_path, tree, monkeypatch):
     path = write()
     before = tree(tmp_path)

@@ -1,16 +1,31 @@
 import csv
+import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from nas.confirm import PILOT, SHARES, confirm, fresh_seeds, lineup_of, measurements, rows, seeds_of, spread, write
+from nas.confirm import (
+    PILOT,
+    SHARES,
+    confirm,
+    fresh_seeds,
+    lineup_of,
+    measurements,
+    reports,
+    rows,
+    seeds_of,
+    spread,
+    write,
+)
 from nas.events import read
 from nas.findings import findings
 from nas.front import pareto, winner
 from nas.jobs import Outcome
 from nas.ledger import Ledger
 from nas.run_folder import RunFolder
+from nas.spending import spending
 from nas.study import Study
 
 
@@ -112,7 +127,7 @@ class TestStudy:
             path = tmp_path / name
             folder = RunFolder.resume(path, experiment) if path.exists() else RunFolder.create(path, experiment)
             study = Study(experiment, folder, SerialExecutor(trainer))
-            said = []
+            said, told = [], []
 
             def say(message):
                 if lines is not None and len(said) == lines:
@@ -122,10 +137,12 @@ class TestStudy:
             try:
                 study.run()
                 searched = len(trainer.jobs)
-                confirm(study, say)
+                confirm(study, say, told.append)
             finally:
                 folder.log.close()
-            return SimpleNamespace(study=study, ledger=study.ledger, jobs=trainer.jobs[searched:], said=said, path=path)
+            return SimpleNamespace(
+                study=study, ledger=study.ledger, jobs=trainer.jobs[searched:], said=said, told=told, path=path
+            )
 
         return confirmed
 
@@ -137,10 +154,11 @@ class TestStudy:
         base = lineup.baseline.topology.digest
         assert list(done.ledger.budgets) == [(base, 4, share) for share in SHARES]
         assert len(done.jobs) == 2 * len(lineup.digests) + 3 == measurements(done.ledger)
-        assert all(job.weights is None and job.ask_at == () and job.report_at == () for job in done.jobs)
+        assert all(job.weights is None and job.ask_at == () for job in done.jobs)
         assert all(job.test for job in done.jobs)
         full = lineup.baseline.steps
         assert [job.steps / full for job in done.jobs[-3:]] == pytest.approx(SHARES, rel=0.1)
+        assert done.told == [*done.ledger.confirmed.values(), *done.ledger.budgets.values()]
 
     def test_at_most_as_many_of_the_front_as_was_asked_for(self, run, make, wide):
         settings = {"seeds": 2, "front": 2, "curve": 0}
@@ -282,6 +300,58 @@ class TestStudy:
             (6, "COMPLETE"),
         }
         assert findings(done.study.experiment, done.ledger).winner.comparison.seeds == 2
+
+    def test_what_a_lost_worker_had_spent_is_counted(self, run, make, fake):
+        experiment = make(confirm={"seeds": 2, "curve": 0}, **STREAMS)
+        calm = run(experiment, name="calm")
+
+        class Lost(fake):
+            """The first attempt on seed 4 ends behind its second report; the next goes on behind the first."""
+
+            def __call__(self, job):
+                attempt = sum(one.number == job.number for one in self.jobs)
+                training = super().__call__(job)
+                answer = None
+                for place in itertools.count(1):
+                    try:
+                        report = training.send(answer)
+                    except StopIteration as end:
+                        return end.value
+                    cut = job.test and job.seed == 4 and attempt == 0 and place == 2
+                    kept = job.test and job.seed == 4 and attempt == 1 and place == 1
+                    answer = yield replace(report, kept=kept)
+                    if cut:
+                        return Outcome(job.number, "lost", report.step, 0.1, reason="its machine died")
+
+        done = run(experiment, Lost())
+        networks = {job.number: job for job in done.jobs if job.seed == 4}.values()
+        assert len(networks) >= 2
+        expected = sum((reports(job.steps)[1] - reports(job.steps)[0]) * job.flops_per_step for job in networks)
+        assert spending(done.ledger)["lost to interruptions"] == pytest.approx(expected)
+        assert spending(calm.ledger)["lost to interruptions"] == 0.0
+        assert spending(done.ledger)["confirmation on fresh seeds"] == pytest.approx(
+            spending(calm.ledger)["confirmation on fresh seeds"]
+        )
+        assert spending(Ledger.replay(read(done.path / "events.jsonl"))) == spending(done.ledger)
+
+    def test_what_a_killed_driver_had_spent_is_counted(self, run, make, fake):
+        experiment = make(confirm={"seeds": 2, "curve": 0}, **STREAMS)
+
+        class Killed(fake):
+            def __call__(self, job):
+                for report in (training := super().__call__(job)):
+                    if job.test and report.step == reports(job.steps)[1]:
+                        training.close()
+                        yield report
+                        raise KeyboardInterrupt
+                    yield report
+                return Outcome(job.number, "complete", job.steps, 0.25, report.accuracy, report.loss)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(experiment, Killed())
+        done = run(experiment)
+        spent = reports(done.jobs[0].steps)[1] * done.jobs[0].flops_per_step
+        assert spending(done.ledger)["lost to interruptions"] == pytest.approx(spent)
 
     def test_nothing_is_confirmed_without_being_asked(self, run, make):
         done = run(make(confirm=None))

@@ -6,7 +6,7 @@ import pytest
 
 from nas import events
 from nas.errors import RunFolderError
-from nas.events import EventLog, read
+from nas.events import EventLog, Tail, read
 
 
 @pytest.fixture
@@ -196,3 +196,26 @@ def test_an_unreachable_log_is_a_user_error(tmp_path):
 def test_a_line_is_one_json_object(path):
     for number, line in enumerate(path.read_text().splitlines()):
         assert json.loads(line)["seq"] == number
+
+
+def test_a_log_that_grows_is_read_once(path):
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:5])
+    tail = Tail(path)
+    found = list(tail.more())
+    assert len(found) == 1
+    assert tail.more() == ()
+    path.write_bytes(whole)
+    found += tail.more()
+    assert tuple(found) == read(path)
+    assert not tail.shrunk
+    path.write_bytes(whole + whole)
+    with pytest.raises(RunFolderError, match=f":{len(lines) + 1}: the event log is damaged: its seq is 0, not"):
+        tail.more()
+    path.write_bytes(lines[0])
+    assert tail.shrunk
+    path.unlink()
+    assert not tail.shrunk
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        tail.more()

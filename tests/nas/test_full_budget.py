@@ -17,7 +17,7 @@ from nas.jobs import Outcome, Report
 from nas.open_door import DoorKeeper
 from nas.progress import FrontTable, ProgressBoard
 from nas.records import Status
-from nas.report import summary
+from nas.report import _all_trials, summary
 from nas.samplers.known import Known
 from nas.standing import reference_for
 from nas.views import Views
@@ -100,6 +100,13 @@ def test_the_audit(searched, monkeypatch):
     assert {one.topologies for one in found.ranks} == {len(complete(searched))}
 
 
+def test_a_long_page(searched, monkeypatch):
+    monkeypatch.setattr("nas.report.MOST_ROWS", len(complete(searched)))
+    page = _all_trials(searched.ledger.ordered(), searched.experiment.objectives)
+    assert page.count(f"<td>{Status.COMPLETE}</td>") == len(complete(searched))
+    assert f"<td>{Status.PRUNED}</td>" not in page
+
+
 def test_the_samplers(searched):
     assert all(told.status is Status.COMPLETE for told in Known(searched.ledger.history()).complete)
 
@@ -136,4 +143,4 @@ def test_nobody_else_makes_a_front_of_his_own():
                 node.module, set()
             ):
                 users.add(path.relative_to(NAS).as_posix())
-    assert users == {"audit.py", "halving.py", "layers.py", "rungs.py", "samplers/known.py"}
+    assert users == {"audit.py", "halving.py", "layers.py", "report.py", "rungs.py", "samplers/known.py"}

@@ -240,13 +240,13 @@ class TestTheStudy:
         runs = []
 
         def trainer(job):
-            runs.append(job.number)
+            runs.append((job.number, job.last))
             if job.number == 1:
                 return Outcome(job.number, "lost", 0, 0.0, reason="killed by signal 9")
             return (yield from fake()(job))
 
         done = study(make(space=wide, trials=4, search={"sampler": "random", "retries": 2}), trainer)
-        assert runs.count(1) == 3
+        assert [run for run in runs if run[0] == 1] == [(1, False), (1, False), (1, True)]
         failed = done.ledger.trials[1]
         assert failed.status is Status.FAILED
         assert failed.reason == "its worker died 3 times: killed by signal 9"

@@ -1,12 +1,16 @@
 import json
 import os
 import random
+from collections import Counter, defaultdict
 
 import pytest
 
 from graphs import Topology
 from graphs.dag import dag, edges_of
+from nas import open_door
 from nas.executors.serial import SerialExecutor
+from nas.files import replace_file
+from nas.jobs import Outcome
 from nas.open_door import DoorKeeper, OpenDoor
 from nas.proposal import Later, Proposal
 from nas.records import Status
@@ -243,6 +247,131 @@ def test_a_result_loses_its_place_when_it_is_beaten(make, search, run, fake):
     places = {one["trial"]: one["front"] for one in json.loads((run / "results" / "_front.json").read_text())}
     assert found["front"] == places.get(found["trial"])
     assert study.ledger.trials[found["trial"]].status is Status.COMPLETE
+
+
+def test_what_an_event_did_not_change_is_not_written_again(make, search, run, monkeypatch):
+    """Of thousands of proposals whatever each event does with all of them takes longer than the search."""
+    longer, count = begin(make, search, run), 40
+    for number in range(count):
+        put(run, f"p{number:02d}", graph(number))
+    written = Counter()
+
+    def counted(path, data):
+        written[path.name] += 1
+        replace_file(path, data)
+
+    monkeypatch.setattr("nas.open_door.replace_file", counted)
+    monkeypatch.setattr("nas.open_door.result", counted_calls := Calls(open_door.result))
+    study = search(longer(2 * count))
+    mine = [f"{name}.json" for ask in study.ledger.asks if (name := open_door.name_of(ask))]
+    assert len(mine) > count / 2
+    assert counted_calls.count == sum(written[name] for name in mine)
+    # Taken, ended, and now and then to another place on the front.
+    assert counted_calls.count <= 5 * len(mine)
+    assert written["README.md"] == 1, "the baselines had ended before"
+    assert written["_front.json"] < len(study.ledger.trials)
+
+
+class Calls:
+    """Counts the calls of a function."""
+
+    def __init__(self, function):
+        self.function = function
+        self.count = 0
+
+    def __call__(self, *arguments, **options):
+        self.count += 1
+        return self.function(*arguments, **options)
+
+
+class Looker:
+    """Beside the keeper: every result at every event, by proposal, without repetitions."""
+
+    def __init__(self, run):
+        self.run = run
+        self.seen = defaultdict(list)
+
+    def look(self):
+        for path in sorted(self.run.glob("results/[!_]*.json")):
+            found = json.loads(path.read_text())
+            if self.seen[found["name"]][-1:] != [found]:
+                self.seen[found["name"]].append(found)
+
+    def asked(self, ask, reason):
+        self.look()
+
+    def reported(self, report, steps):
+        self.look()
+
+    def paused(self, trial):
+        self.look()
+
+    def finished(self, trial):
+        self.look()
+
+
+PROMOTION = {"sampler": "random", "open": {"share": 1.0}, "halving": {"form": "promotion", "rungs": 3, "keep": 0.34}}
+
+
+def test_of_a_trial_that_waits_the_last_word_is_yet_to_come(make, fake, run):
+    experiment = make(trials=30, search=PROMOTION, confirm=None)
+    RunFolder.create(run, experiment).log.close()
+    for number in range(30):
+        put(run, f"p{number:02d}", graph(number))
+    put(run, "p20-twin", graph(3))  # of one that waits, runs or is over by then
+    looker = Looker(run)
+    held = RunFolder.resume(run, experiment)
+    done = Study(experiment, held, SerialExecutor(fake()))
+    keeper = DoorKeeper(experiment, run, done.ledger, pytest.fail)
+    keeper.start()
+    done.observers = (keeper, looker)
+    done.run()
+    held.log.close()
+    stories = {name: [(one["status"], one["final"]) for one in found] for name, found in looker.seen.items()}
+    waited = {name for name, story in stories.items() if ("WAITING", False) in story}
+    promoted = {name for name in waited if ("RUNNING", False) in stories[name][2:]}
+    assert promoted
+    assert waited - promoted
+    for name, story in stories.items():
+        assert [final for _, final in story] == sorted(final for _, final in story), "after the last word comes none"
+        assert story[-1][1], name
+        assert looker.seen[name][-1] == result(run, name)
+        if name in waited:
+            at_rung = next(one for one in looker.seen[name] if one["status"] == "WAITING")
+            assert at_rung["objectives"]
+            assert at_rung["reason"].startswith("waits after ")
+
+
+def test_a_proposal_is_seen_while_other_trials_run(make, run):
+    """Two slots: one trial runs and says nothing; the other slot waits for the stranger."""
+    experiment = make(trials=2, search=OPEN | {"baselines": False, "open": {"share": 1.0, "wait": 20.0}}, confirm=None)
+    folder = RunFolder.create(run, experiment)
+    put(run, "first", graph(1))
+    events = []
+
+    class Two:
+        slots = 2
+
+        def submit(self, job):
+            events.append(f"submit {job.number}")
+
+        def ready(self, seconds):
+            assert 0 < seconds <= 2
+            events.append("nothing to say")
+            if len(events) == 3:
+                put(run, "second", graph(2))
+            return False
+
+        def next(self):
+            events.append("next")
+            number = events.count("next") - 1
+            return Outcome(number, "failed", 0, 0.0, reason="made to fail")
+
+    study = Study(experiment, folder, Two())
+    study.run()
+    folder.log.close()
+    assert events == ["submit 0", "nothing to say", "nothing to say", "submit 1", "next", "next"]
+    assert [ask.source for ask in study.ledger.asks] == ["open:first", "open:second"]
 
 
 def test_samplers_that_move_by_edges_live_with_strangers(make, search, run):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from nas.front import pareto
-from nas.plots import curves_figure, pareto_figure, save_pareto
+from nas.plots import LISTED, curves_figure, pareto_figure, save_pareto
 from nas.records import CurvePoint, Status, Trial
 
 
@@ -56,6 +56,38 @@ def test_curves_are_a_png_of_full_size():
     png = curves_figure(TRIALS, TRIALS[2:3])
     assert size(png) == (900, 600)
     assert len(png) > 12_000
+
+
+@pytest.fixture
+def labels(monkeypatch):
+    """The label, or None, of each curve that is drawn as a thing of its own."""
+    from matplotlib.axes import Axes
+
+    found, plot = [], Axes.plot
+
+    def watched(axes, *given, **look):
+        found.append(look.get("label"))
+        return plot(axes, *given, **look)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    return found
+
+
+def test_thousands_of_faint_curves_are_one_thing_to_draw(labels):
+    many = [replace(TRIALS[2], number=number, source="tpe") for number in range(10, 500)]
+    curves_figure(many, many[:2])
+    assert len(labels) == 2
+
+
+def test_a_long_front_does_not_push_the_legend_out_of_the_picture(labels):
+    front = [replace(TRIALS[2], number=number, source="tpe") for number in range(10, 100)]
+    known = [replace(TRIALS[2], number=number, source="baseline") for number in range(3)]
+    assert size(curves_figure([*known, *front], front)) == (900, 600)
+    shown = [label for label in labels if label]
+    assert len(labels) == len(known) + len(front) + 1
+    assert len(shown) == LISTED + 1
+    assert shown[3].startswith("#10 ")
+    assert shown[-1] == f"and {len(front) + len(known) - LISTED} more of the front"
 
 
 @pytest.mark.parametrize("hidden", [{"accuracy": None}, {"accuracy": None, "loss": None}])

@@ -66,6 +66,21 @@ def test_waiting_gives_the_final_result(run, mine):
     assert next(said, None) is None
 
 
+def test_waiting_is_for_the_last_word(run, mine):
+    proposed = propose(run, mine)
+    said = iter([("WAITING", False), ("DUPLICATE", False), ("RUNNING", False), ("PRUNED", True)])
+
+    def sleep(_):
+        status, final = next(said)
+        proposed.result.parent.mkdir(exist_ok=True)
+        proposed.result.write_text(json.dumps({"name": proposed.name, "status": status, "final": final}))
+
+    assert wait(run, proposed, sleep=sleep)["status"] == "PRUNED"
+    proposed.result.write_text(json.dumps({"name": proposed.name, "status": "WAITING", "final": False}))
+    with pytest.raises(RunFolderError, match="no last word, but WAITING, after 0 s"):
+        wait(run, proposed, seconds=0, sleep=lambda _: None)
+
+
 def test_waiting_ends_with_the_search(run, mine):
     proposed = propose(run, mine)
     with (run / "events.jsonl").open("a") as log:

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from nas.front import pareto, winner
+from nas.page import MOST_OPEN
 from nas.records import CurvePoint, Status, Trial
-from nas.report import residual_baseline, summary, write_report
+from nas.report import MOST_ROWS, residual_baseline, summary, write_report
 
 
 @dataclass(frozen=True)
@@ -185,3 +186,24 @@ def test_summary_is_json_and_agrees_with_the_trials():
     assert found["objectives"][1] == {"metric": "flops", "goal": "minimize"}
     empty = summary([], OBJECTIVES)
     assert (empty["winner"], empty["baseline"], empty["front"]) == (None, None, [])
+
+
+def test_of_thousands_of_trials_the_best_are_listed(tmp_path):
+    def searched(count):
+        return [trial(number, "hyper", 0.5 + ((number * 7) % count) / (2 * count)) for number in range(count)]
+
+    few = report(tmp_path, trials=searched(MOST_ROWS), front=(), winner=None)
+    assert "trials.csv has all of them" not in few.text
+    assert few.tags.count("tr") > MOST_ROWS
+    many = report(tmp_path, trials=searched(4 * MOST_ROWS), front=(), winner=None)
+    assert f"The best {MOST_ROWS} of 1,200 trials" in many.text
+    assert many.tags.count("tr") - few.tags.count("tr") in range(-2, 3)
+
+
+def test_of_a_long_front_the_end_is_folded(tmp_path):
+    trials = [trial(number, "hyper", 0.5 + number / 100) for number in range(MOST_OPEN + 5)]
+    assert len(pareto(trials, OBJECTIVES)) == len(trials)
+    page = report(tmp_path, trials=trials)
+    assert "the other 5 trials" in page.text
+    assert page.tags.count("details") == 1
+    assert "details" not in report(tmp_path, trials=trials[:MOST_OPEN]).tags

@@ -109,6 +109,9 @@ class TestSearch:
             def reported(self, report, steps):
                 pass
 
+            def paused(self, trial):
+                pass
+
             def finished(self, trial):
                 heard.append(trial.number)
 
@@ -129,6 +132,9 @@ class TestSearch:
                 pass
 
             def reported(self, report, steps):
+                pass
+
+            def paused(self, trial):
                 pass
 
             def finished(self, trial):

@@ -136,6 +136,8 @@ def check_tracking(run, rows):
     assert len(set(keys)) == len(keys)
     numbers = sorted(int(one.data.tags["number"]) for one in found if "number" in one.data.tags)
     assert numbers == [int(row["number"]) for row in rows(run / "trials.csv")]
+    fresh = [one for one in found if one.data.tags.get("source") == "confirmation"]
+    assert len(fresh) == len(rows(run / "confirm_seeds.csv")) > 0
     assert {one.info.status for one in found} == {"FINISHED"}
 
 

@@ -24,12 +24,14 @@ class Slots:
         self.slots = slots
         self.ends = ends or {}
         self.submitted = []
+        self.last = []
         self.most = 0
         self._says = {}
 
     def submit(self, job):
         assert job.number not in self._says
         self.submitted.append(job.number)
+        self.last.append(job.last)
         kind = self.ends.get(job.number, []).pop(0) if self.ends.get(job.number) else "complete"
         outcome = Outcome(job.number, kind, 4, 0.0, 0.5, 1.0, reason=f"made to be {kind}")
         self._says[job.number] = deque([Report(job.number, 2, 1.0, 0.5, 1.0, asks=False), outcome])
@@ -69,6 +71,7 @@ def test_one_that_kills_its_worker_each_time_failed():
     ((_, outcome),) = run(executor, executor.next, jobs(1), retries=1, heard=lambda job, said: heard.append(said))
     assert (outcome.kind, outcome.reason) == ("failed", "its worker died 2 times: made to be lost")
     assert [type(said).__name__ for said in heard] == ["Report", "Outcome", "Report"]  # the end is no attempt's begin
+    assert executor.last == [False, True]
 
 
 def test_jobs_of_one_number_are_a_mistake():

@@ -1,8 +1,10 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from nas import events
 from nas.errors import RunFolderError
 from nas.events import EventLog
 from nas.executors.serial import SerialExecutor
@@ -59,6 +61,24 @@ def test_of_a_run_that_goes_on(cut):
     seen = [found.state for found in watch.follow(wait)]
     assert seen == ["running", "running", "interrupted"]
     assert waited == [2.0, 2.0]
+
+
+def test_each_look_reads_what_is_new(finished, tmp_path, monkeypatch):
+    run = shutil.copytree(finished, tmp_path / "run")
+    log = run / "events.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    read = []
+    mistyped = events._mistyped  # looks at each event that is read
+    monkeypatch.setattr(events, "_mistyped", lambda event: read.append(1) or mistyped(event))
+    log.write_bytes(b"".join(lines[:30]))
+    watch, fresh = Watch(run), []
+    for end in (30, 60, 60, len(lines), 10):  # at last another run, of the same name
+        log.write_bytes(b"".join(lines[:end]))
+        read.clear()
+        found = watch.look()
+        fresh.append(len(read))
+        assert replace(found, now=0.0) == replace(Watch(run).look(), now=0.0)
+    assert fresh == [30, 30, 0, len(lines) - 60, 10]
 
 
 def test_of_a_driver_that_left_no_name(cut, wireloom):

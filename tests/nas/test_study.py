@@ -190,6 +190,9 @@ def test_observers_hear_of_everything_after_it_is_in_the_log(make, study, wide, 
         def reported(self, report, steps):
             assert self.log()[-1]["point"]["step"] == report.step <= steps
 
+        def paused(self, trial):
+            raise AssertionError("nobody waits in this form of halving")
+
         def finished(self, trial):
             last = [event for event in self.log() if event.get("number") == trial.number][-1]
             assert last["event"] == "result" or last["verdict"] == "rejected"

@@ -14,6 +14,7 @@ from nas import tracker as module
 from nas.records import CurvePoint, Status, Trial
 from nas.stores import NullStore
 from nas.tracker import Tracker
+from nas.trainings import Training
 
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings(
@@ -208,6 +209,32 @@ def test_the_end_waits_a_while_and_says_what_is_missing(away, tmp_path):
     whole_search(subject, [TRIAL, replace(TRIAL, seed=1, number=4)])
     assert time.monotonic() - began < 10
     assert told[1:] == [MISSING.format("2 trials", "nobody answers")]
+
+
+def test_fresh_seeds_go_the_same_way(away, tmp_path):
+    told: list[str] = []
+    event = {"seed": 7, "status": "COMPLETE", "test_accuracy": 0.5}
+    subject = tracker(tmp_path, warn=told.append, patience=0.2)
+    subject.start({}, {})
+    for seed in (7, 8, 7):  # a resumed search says once more what its log has
+        subject.training(Training(TRIAL, event | {"seed": seed}))
+    away.wait(1)
+    assert not away.known
+    away.there.set()
+    subject.finish("FINISHED", {}, {})
+    assert {key: run.status for key, run in away.known.items()} == dict.fromkeys(
+        ("key", TOP, f"{TOP}/c7", f"{TOP}/c8"), "FINISHED"
+    )
+    assert away.calls.count(("write", f"{TOP}/c7")) == 1
+
+
+def test_fresh_seeds_that_cannot_be_written_are_said(away, tmp_path):
+    told: list[str] = []
+    subject = tracker(tmp_path, warn=told.append, patience=0.2)
+    subject.trial(TRIAL)
+    subject.training(Training(TRIAL, {"seed": 7, "status": "COMPLETE"}))
+    subject.finish("FINISHED", {}, {})
+    assert told[1:] == [MISSING.format("1 trial and 1 training", "nobody answers")]
 
 
 def test_a_server_that_hangs_does_not_hold_the_end_up(away, tmp_path):

@@ -10,6 +10,7 @@ from nas.records import CurvePoint, Status, Trial
 from nas.search_runs import SearchRuns
 from nas.tracked import running
 from nas.tracking import MlflowStore, _make_database, load
+from nas.trainings import Training
 
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings(
@@ -155,6 +156,74 @@ def test_how_a_trial_ended(folder, status, shown):
     assert found[f"{key}/{TRIAL.digest}"].info.status == shown
     assert found[f"{key}/{TRIAL.digest}/s0"].info.status == shown
     assert len(found[f"{key}/{TRIAL.digest}/s0"].data.tags["reason"]) == 500
+
+
+FRESH = {
+    "event": "confirm", "trial": 3, "family": "hyper", "depth": 4, "digest": TRIAL.digest, "seed": 7,
+    "status": "COMPLETE", "accuracy": 0.75, "loss": 0.5, "test_accuracy": 0.5, "test_loss": 0.25, "spent_flops": 5.0,
+    "seconds": 0.25,
+}  # fmt: skip
+TRAININGS = tuple(
+    Training(TRIAL, event)
+    for event in (FRESH, FRESH | {"seed": 8, "status": "FAILED"}, FRESH | {"event": "curve", "share": 0.5})
+)
+
+
+def confirmed_search(tracker) -> None:
+    """A search with fresh seeds of its trial and of a baseline that was no trial."""
+    tracker.start({"seed": 0}, {}, {})
+    tracker.trial(TRIAL, picture)
+    alone = replace(TRIAL, number=-1, family="residual", digest="feed" * 12)
+    for one in (*TRAININGS, Training(alone, FRESH | {"digest": alone.digest, "trial": None})):
+        tracker.training(one, picture)
+    tracker.finish("FINISHED", {}, {})
+
+
+def test_fresh_seeds_are_runs_below_their_topology(folder):
+    confirmed_search(tracker(folder, "fresh"))
+    found, top, other = runs(folder, "fresh"), f"fresh/{TRIAL.digest}", f"fresh/{'feed' * 12}"
+    below = {name: run.data.tags.get("mlflow.parentRunId") for name, run in found.items()}
+    ids = {name: run.info.run_id for name, run in found.items()}
+    assert below == {
+        "fresh": None, top: ids["fresh"], other: ids["fresh"], f"{top}/s0": ids[top], f"{top}/c7": ids[top],
+        f"{top}/c8": ids[top], f"{top}/c7x0.5": ids[top], f"{other}/c7": ids[other],
+    }  # fmt: skip
+    stored = snapshot(folder, "fresh")
+    status, params, tags, history, _ = stored[f"/{TRIAL.digest}/c7"]
+    assert (status, params) == ("FINISHED", {"family": "hyper", "depth": "4", "streams": "2", "seed": "7"})
+    assert tags == {
+        "status": "COMPLETE", "family": "hyper", "digest": TRIAL.digest, "source": "confirmation",
+        "wireloom.logged": "1",
+    }  # fmt: skip
+    assert history["test_accuracy"] == [(0, 0.5)]
+    assert history["final_accuracy"] == [(0, 0.75)]
+    assert stored[f"/{TRIAL.digest}/c8"][0] == "FAILED"
+    # Seeds stand side by side in the topology's run; a share of the budget is none of them.
+    assert stored[f"/{TRIAL.digest}"][3]["test_accuracy"] == [(7, 0.5), (8, 0.5)]
+    assert stored[f"/{TRIAL.digest}"][0] == stored[f"/{'feed' * 12}"][0] == "FINISHED"
+    assert stored[f"/{'feed' * 12}"][4] == ["topology.json", "topology.png"]
+    assert found[f"{top}/c7x0.5"].info.run_name == "fresh seed 7 at 0.5 of the budget"
+
+
+def test_a_kill_in_the_middle_of_fresh_seeds_is_mended_by_resuming(folder, monkeypatch):
+    confirmed_search(tracker(folder, "whole"))
+    expected = snapshot(folder, "whole")
+    begin = 12  # the search, its topology and its trial are written by then
+    for calls in range(begin, 100):
+        key = f"cut{calls}"
+        with monkeypatch.context() as patch:
+            die_after(patch, calls)
+            try:
+                confirmed_search(tracker(folder, key))
+            except SystemExit:
+                killed = True
+            else:
+                killed = False
+        if not killed:
+            break
+        confirmed_search(tracker(folder, key))
+        assert {**snapshot(folder, key), "": None} == {**expected, "": None}, f"killed after write {calls}"
+    assert calls > begin + 12
 
 
 def test_values_that_are_not_finite_are_dropped_and_params_are_few_and_short(folder):

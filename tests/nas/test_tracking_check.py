@@ -5,6 +5,7 @@ import pytest
 from nas import doctor, tracking
 from nas.run_folder import RunFolder
 from nas.search_runs import SearchRuns
+from nas.trainings import trainings
 
 pytest.importorskip("mlflow")
 pytestmark = pytest.mark.filterwarnings(
@@ -29,6 +30,16 @@ def store(run):
     return tracking.MlflowStore(f"sqlite:///{run.resolve()}/mlflow.db", "tiny", run, key)
 
 
+def fresh_seeds(run):
+    views = doctor.Views.open(run)
+    found = trainings(views.experiment, views.ledger)
+    return [f"{one.name} of {one.of.family} {one.of.digest[:8]}" for one in found]
+
+
+def fresh_keys(held):
+    return [name for name, one in held.known.items() if one.tags.get("source") == "confirmation"]
+
+
 def whats(run):
     return [one.what for one in doctor.diagnose(run).found]
 
@@ -39,6 +50,7 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
     assert found == [
         "the search's own run is missing",
         *(f"the run of trial {trial.number} is missing or half written" for trial in trials),
+        *(f"the run of {fresh} is missing or half written" for fresh in fresh_seeds(run)),
     ]
     assert doctor.repair(run).healthy
     held = store(run)
@@ -46,6 +58,7 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
     search = held.known[key]
     assert search.status == "FINISHED"
     runs = len(held.known)
+    assert len(fresh_keys(held)) == len(fresh_seeds(run)) > 0
     # One that runs for ever, one that nobody asked for, one that is there twice, one that is gone.
     seeds = [name for name in held.known if "/s" in name]
     held.mark(held.known[seeds[0]], "RUNNING")
@@ -67,6 +80,20 @@ def test_every_disagreement_with_mlflow_is_found_and_mended(run, monkeypatch):
     monkeypatch.delenv("WIRELOOM_TRACKING")
     assert doctor.repair(run).healthy
     assert len(store(run).known) == runs
+    assert {one.status for one in store(run).known.values()} == {"FINISHED"}
+
+
+def test_the_run_of_a_fresh_seed_is_mended(run):
+    assert doctor.repair(run).healthy
+    held = store(run)
+    first, second = fresh_keys(held)[:2]
+    held.delete(held.known[first])
+    held.mark(held.known[second], "RUNNING")
+    found = whats(run)
+    assert len(found) == 2
+    assert any("the run of fresh seed" in one for one in found)
+    assert any("RUNNING though nobody trains" in one for one in found)
+    assert doctor.repair(run).healthy
     assert {one.status for one in store(run).known.values()} == {"FINISHED"}
 
 

@@ -126,6 +126,9 @@ def check(client, name, run, rows):
     seeds = {int(one.data.tags["number"]): one for one in found.values() if "number" in one.data.tags}
     assert set(seeds) == set(trials)
     assert sum("number" in one.data.tags for one in found.values()) == len(trials)
+    confirmed = run / "confirm_seeds.csv"
+    fresh = [one for one in found.values() if one.data.tags.get("source") == "confirmation"]
+    assert len(fresh) == (len(rows(confirmed)) if confirmed.exists() else 0)
     assert {one.info.status for one in found.values()} == {"FINISHED"}
     ids = {one.info.run_id: one for one in found.values()}
     (search,) = (one for one in found.values() if "mlflow.parentRunId" not in one.data.tags)

@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,15 +17,16 @@ from graphs.errors import UserError
 from nas.evaluate import evaluate as train
 from nas.executors import cluster
 from nas.executors.desk import Desk
+from nas.executors.far import Away
 from nas.executors.parcel import Parcel
 from nas.executors.ray.joining import connect, gpu_memory, nodes_of, on_each
+from nas.executors.ray.lookout import Lookout, lost
 from nas.executors.ray.trials import fit
 from nas.executors.worker import Evaluate, Store, shares
 from nas.files import replace_file
 from nas.jobs import Job, Outcome, Report
 from nas.resources import Share
 
-LOOK = 2.0  # seconds between looks at the nodes
 ENDED = 20.0  # seconds that Tune is given to end; what it has not let go by then goes with the connection
 
 
@@ -39,8 +39,8 @@ class RayExecutor:
 
     ``folder`` is where jobs' files go. Workers that see it write there; from others weights are fetched, and
     checkpoints are kept in ``store``, if at all. ``parcel`` holds files that workers need and may lack. ``say`` is
-    told, from another thread, what a user should know while waiting. Raises ClusterError where the cluster cannot be
-    used.
+    told, from another thread, what a user should know while waiting. ``away`` says of a study on another machine, whose
+    ``folder`` is not touched here, what it has there. Raises ClusterError where the cluster cannot be used.
     """
 
     def __init__(
@@ -55,18 +55,21 @@ class RayExecutor:
         store: Store | None = None,
         parcel: Parcel | None = None,
         say: Callable[[str], None] = lambda text: None,
+        away: Away | None = None,
     ) -> None:
         self._evaluate = evaluate
         self._most = most
         self._store = store
         self._parcel = parcel
         self._say = say
+        self._away = away
         self._kept: dict[int, Job] = {}  # jobs under way whose checkpoints may lie in the store
         self._probe = None if folder is None else folder.absolute() / ".executor"
-        self._token = uuid4().hex
+        self._token = uuid4().hex if away is None else away.token
         self._desk: Desk | None = None
         self._fit: threading.Thread | None = None
-        self._looked = (-LOOK, 0)
+        self._lookout: Lookout | None = None
+        self._lost = False
         os.environ.update({name: value for name, value in cluster.SETTINGS.items() if name not in os.environ})
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what trials say comes another way
         self._address = address
@@ -78,7 +81,9 @@ class RayExecutor:
             self._share = share(gpu_memory(nodes)) if callable(share) else share or Share()
             cluster.check_share(self._share, nodes)
             if address is not None:
-                cluster.check_versions(on_each(nodes, cluster.versions, num_cpus=0), cluster.versions())
+                here = cluster.versions() if away is None else away.versions
+                cluster.check_versions(on_each(nodes, cluster.versions, num_cpus=0), here)
+            self._lookout = Lookout(nodes, self._gone)
         except BaseException:
             self._disconnect()
             raise
@@ -95,10 +100,8 @@ class RayExecutor:
     @property
     def slots(self) -> int:
         """How many trials the nodes of the moment hold, at least 1: what is submitted waits for a node."""
-        looked, found = self._looked
-        if time.monotonic() - looked > LOOK:
-            found = cluster.slots(self._share, nodes_of())
-            self._looked = (time.monotonic(), found)
+        assert self._lookout is not None
+        found = cluster.slots(self._share, self._lookout.nodes)
         return max(1, found if self._most is None else min(found, self._most))
 
     def submit(self, job: Job) -> None:
@@ -112,13 +115,25 @@ class RayExecutor:
 
     def next(self) -> Report | Outcome:
         assert self._desk is not None, "next() without a job"
-        message = self._desk.next()
+        return self._settled(self._desk.next())
+
+    def gather(self, seconds: float) -> list[Report | Outcome]:
+        """What there is to hear; waits for a message, but not for longer than ``seconds``."""
+        assert self._desk is not None, "gather() without a job"
+        return [self._settled(message) for message in self._desk.gather(seconds)]
+
+    def _settled(self, message: Report | Outcome) -> Report | Outcome:
+        """The message, behind which no checkpoint is left in the store that nobody needs."""
         if isinstance(message, Outcome) and (job := self._kept.pop(message.number, None)) is not None:
-            goes_on = message.kind == "lost" or (message.kind == "stopped" and job.waits)
+            goes_on = job.waits if message.kind == "stopped" else message.kind == "lost" and not job.last
             if self._store is not None and job.keep is not None and not goes_on:
                 with suppress(UserError):  # one more file there does no harm to the search
                     self._store.delete(job.keep.name)
         return message
+
+    def ready(self, seconds: float) -> bool:
+        assert self._desk is not None, "ready() without a job"
+        return self._desk.ready(seconds)
 
     def answer(self, number: int, go_on: bool) -> None:
         assert self._desk is not None, "answer() without a job"
@@ -130,15 +145,24 @@ class RayExecutor:
         self._desk = self._fit = None
         if desk is not None and fit is not None:
             desk.close()
-            fit.join(ENDED)
+            if not self._lost:
+                fit.join(ENDED)
+
+    def _gone(self) -> None:
+        self._lost = True
+        if self._desk is not None:
+            self._desk.fail(lost(self._address))
 
     def _start(self) -> None:
-        if self._probe is not None:
+        if self._probe is not None and self._away is None:
             replace_file(self._probe, self._token.encode())
         if self._address is not None and self._store is None:
             self._warn_apart()
         self._desk = Desk(self._say)
-        given = (self._desk, self._evaluate, self._share, self._probe, self._token, self._store, self._parcel)
+        given = (
+            *(self._desk, self._evaluate, self._share, self._probe, self._token, self._store, self._parcel),
+            None if self._away is None else self._away.landing,
+        )
         self._fit = threading.Thread(target=fit, args=given, name="ray-tune", daemon=True)
         self._fit.start()
 
@@ -152,7 +176,9 @@ class RayExecutor:
             )
 
     def _disconnect(self) -> None:
-        if self._probe is not None:
+        if self._probe is not None and self._away is None:
             self._probe.unlink(missing_ok=True)
-        if not self._joined:
+        if self._lookout is not None:
+            self._lookout.leave()
+        if not self._joined and not self._lost:  # leaving would wait for it
             ray.shutdown()

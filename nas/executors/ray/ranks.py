@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from graphs.memory import keep_memory
 from nas.executors.parcel import Parcel, Unpacked
 from nas.jobs import Job
 from nas.ranks import follow
@@ -24,6 +25,7 @@ ENDED = 20.0  # seconds that the others are given to end with the first process
 class _Rank:
     def __init__(self, share: Share, parcel: Parcel | None) -> None:
         share.enforce()
+        keep_memory()
         choose_interface(_address())
         self._files = Unpacked(parcel)
 

@@ -11,9 +11,11 @@ from typing import Any
 import ray
 from ray import tune
 
+from graphs.memory import keep_memory
 from nas.errors import RunFolderError
 from nas.executors import cluster
 from nas.executors.desk import Desk
+from nas.executors.far import landed
 from nas.executors.parcel import Parcel, Unpacked
 from nas.executors.ray.joining import nodes_of
 from nas.executors.ray.ranks import Ranks
@@ -34,10 +36,11 @@ def fit(
     token: str,
     store: Store | None,
     parcel: Parcel | None,
+    landing: Path | None,
 ) -> None:
-    """Run Tune until the desk is closed."""
+    """Run Tune until the desk is closed. Weights that are fetched go where the job wants them, or into ``landing``."""
     storage = Path(tempfile.mkdtemp(prefix="wireloom-tune-"))
-    forward = _Forward(desk)
+    forward = _Forward(desk, landing)
     each = share.each
     bundles = [{"CPU": each.cpu, **({"GPU": each.gpu} if each.gpu else {})}] * share.workers
     trainable = tune.with_resources(
@@ -87,6 +90,7 @@ def _trainable(
             # Its node may have joined since versions were compared.
             cluster.check_versions({platform.node(): cluster.versions()}, here)
             share.each.enforce()
+            keep_memory()
             self._files = Unpacked(ray.get(sent))
             whole = evaluate
             if share.workers > 1:
@@ -165,9 +169,10 @@ class _Closed(tune.Stopper):
 class _Forward(tune.schedulers.FIFOScheduler):
     """Forwards what trials say to the study, and the study's answers to trials."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, landing: Path | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
+        self._landing = landing
         self.jobs: dict[str, Running] = {}
         self._noted = False
 
@@ -200,15 +205,18 @@ class _Forward(tune.schedulers.FIFOScheduler):
             self._desk.put(batch.messages)
             self._desk.fail(RunFolderError(batch.error))
             return
-        if batch.weights is not None and running.job.weights is not None:
+        place = running.job.weights
+        if place is not None and self._landing is not None:
+            place = landed(self._landing, running.job.number)
+        if batch.weights is not None and place is not None:
             try:
                 read = _actor(trial).read.remote
-                fetch(lambda *piece: ray.get(read(*piece)), running.job.weights, batch.weights)
+                fetch(lambda *piece: ray.get(read(*piece)), place, batch.weights)
             except ray.exceptions.RayError as error:
                 self._desk.put([running.lost(cluster.last_line(str(error)))])
                 return
             except OSError as error:
-                self._desk.fail(RunFolderError(cluster.unwritten(running.job.weights, error)))
+                self._desk.fail(RunFolderError(cluster.unwritten(place, error)))
                 return
         self._desk.put(batch.messages)
 

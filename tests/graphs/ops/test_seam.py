@@ -399,7 +399,11 @@ def test_anomaly_mode_finds_none(recompute):
         model(probe()).sum().backward()
 
 
-def test_ddp(tmp_path):
+DDP = [{}, {"find_unused_parameters": True, "gradient_as_bucket_view": True}]
+
+
+@pytest.mark.parametrize("options", DDP, ids=["plain", "unused"])
+def test_ddp(tmp_path, options):
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
@@ -407,7 +411,7 @@ def test_ddp(tmp_path):
     try:
         for name in ("hyper2", "mhc-identity", "mhc-normed"):
             reference, model = pair(SEAMS[name](), recompute=2)
-            wrapped = DistributedDataParallel(model)
+            wrapped = DistributedDataParallel(model, **options)
             assert_equal(results(model, call=wrapped), results(reference))
             assert_equal(results(model, call=wrapped), results(reference))
     finally:

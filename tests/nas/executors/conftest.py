@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))  # for odd_trials
+sys.path.append(str(Path(__file__).parent))  # for odd_trials and conformance
+pytest.register_assert_rewrite("conformance")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -69,7 +70,27 @@ def test_workers_that_do_not_see_the_run_keep_checkpoints_in_its_storage(cores, 
         end = outcome(executor)
         assert (end.kind, end.step) == ("complete", 2), "it went on from what it had kept"
         assert not kept.exists(), "what nobody needs any more is gone"
+        given_up = job(1, keep=run / "checkpoints" / "hopeless.safetensors", last=True)
+        executor.submit(given_up)
+        assert outcome(executor).kind == "lost"
+        assert not kept.with_name("hopeless.safetensors").exists(), "nor what a trial that was given up has kept"
     assert list(run.iterdir()) == []
+
+
+def test_an_address_of_ray_client_means_its_executor(make, tmp_path, monkeypatch):
+    module = pytest.importorskip("nas.executors.ray")
+    asked = []
+
+    @contextmanager
+    def client(**options):
+        asked.append(options)
+        yield "executor"
+
+    monkeypatch.setattr(module, "ClientExecutor", client)
+    with opened(Place(address="ray://10.0.0.1:10001"), make(), tmp_path, print) as executor:
+        assert executor == "executor"
+    assert asked[0]["address"] == "ray://10.0.0.1:10001"
+    assert asked[0]["folder"] == tmp_path
 
 
 def test_a_storage_that_cannot_be_used_is_said(make, tmp_path):

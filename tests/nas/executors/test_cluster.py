@@ -54,13 +54,15 @@ def test_a_share_that_fits_is_not():
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "http://10.0.0.1:80", "host:0", "host:65536", "", "a b:1", "ray://x"])
 def test_what_is_no_address_is_refused(address):
-    with pytest.raises(ClusterError, match=f"{re.escape(repr(address))} is no address; write auto or HOST:PORT"):
+    with pytest.raises(ClusterError, match=f"{re.escape(repr(address))} is no address; write auto, HOST:PORT"):
         check_address(address)
 
 
-def test_ray_client_is_refused_with_what_works():
-    with pytest.raises(ClusterError, match=r"ray://10.0.0.1:10001: Ray Client is not in this version; .* HOST:PORT"):
-        check_address("ray://10.0.0.1:10001")
+def test_ray_client_is_told_apart_by_its_address_and_asked_by_other_means():
+    assert cluster.by_client("ray://10.0.0.1:10001")
+    assert not any(map(cluster.by_client, (None, "auto", "10.0.0.1:6379")))
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        check_address(f"ray://127.0.0.1:{there.getsockname()[1]}")
 
 
 def test_where_nothing_listens_is_said_at_once():
@@ -92,6 +94,7 @@ def test_a_refusal_of_the_health_check_is_passed_on(monkeypatch):
 
 def test_no_cluster_here():
     assert "no cluster runs on this machine" in refusal("auto", ConnectionError("Could not find any"))
+    assert refusal("here:10001", RuntimeError("RPC error: Method not found!")).endswith("write ray://here:10001")
     assert refusal(None, RuntimeError("\nwhat\n\n")) == "a cluster on this machine: Ray cannot be used: what"
 
 

@@ -91,6 +91,44 @@ def test_a_fault_is_raised_after_what_came_before_it():
             desk.next()
 
 
+def test_all_there_is_can_be_taken_at_once_and_nothing_is_waited_for_in_vain():
+    desk = Desk()
+    assert desk.gather(0.01) == []
+    desk.put([report(), report(2)])
+    assert desk.gather(LONG) == [report(), report(2)]
+    heard = beside(lambda: desk.gather(LONG))
+    assert desk.take(block=False) is None, "who gathers waits, and submits nothing meanwhile"
+    desk.put([report(3)])
+    assert heard() == [report(3)]
+    desk.put([report(4)])
+    desk.fail(LookupError("first"))
+    assert desk.gather(LONG) == [report(4)]
+    with pytest.raises(LookupError, match="first"):
+        desk.gather(LONG)
+
+
+def test_a_study_with_other_things_to_do_looks_whether_there_is_something():
+    desk = Desk()
+    assert not desk.ready(0.0)
+    waits = beside(lambda: desk.ready(2 * LONG))
+    desk.put([report()])
+    assert waits()
+    assert desk.next() == report()
+    assert not desk.ready(0.0)
+    desk.fail(LookupError("first"))
+    assert desk.ready(0.0), "next() raises at once"
+
+
+def test_a_study_that_looks_has_submitted_all_it_wants(monkeypatch):
+    monkeypatch.setattr("nas.executors.desk.PATIENCE", LONG)
+    desk = Desk()
+    taken = beside(lambda: desk.take(block=False))
+    looks = beside(lambda: desk.ready(LONG))
+    assert taken() is None
+    desk.put([report()])
+    assert looks()
+
+
 def test_nothing_of_it_is_written_where_tune_writes_down_its_settings():
     desk = Desk(lambda text: None)
     desk.submit(lambda: None)

@@ -51,6 +51,17 @@ def test_a_trial_whose_time_is_over_is_killed_once(clock, killed):
     assert killed == ["actor"]
 
 
+def test_a_worker_keeps_its_share_and_the_memory_it_freed(monkeypatch):
+    kept, shares = [], []
+    monkeypatch.setattr(module.ray, "get", lambda sent: None)
+    monkeypatch.setattr(module, "keep_memory", lambda: kept.append(True))
+    monkeypatch.setattr(Share, "enforce", lambda share: shares.append(share))
+    trial = SimpleNamespace()
+    module._trainable(None, Share(2.0), None, "token", None, "sent").setup(trial, {})
+    trial._files.close()
+    assert (kept, shares) == ([True], [Share(2.0)])
+
+
 def test_time_in_which_nobody_listened_is_not_the_trials(clock, killed):
     """It may have said that it is done; what it said is read between two looks."""
     look = watched(limit=3.0)

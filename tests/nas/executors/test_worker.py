@@ -201,6 +201,41 @@ def going_on(job, written=None):
     yield
 
 
+def test_a_stored_checkpoint_that_cannot_be_read_is_deleted_and_the_trial_begins_again(tmp_path):
+    """As nas.evaluate does with one that is damaged inside: the trial is lost once, and not each time it is run."""
+
+    def reading(job, written):
+        if job.keep.exists():
+            job.keep.unlink()
+            return Outcome(job.number, "lost", 0, 0.0, reason="cannot read the checkpoint")
+        return DONE
+        yield
+
+    store = Shelf(**{"trial.safetensors": b"damaged"})
+    ends = []
+    for _ in range(2):
+        worker = Worker(reading, shared=False, store=store)
+        worker.take(job(keep=tmp_path / "trial.safetensors"))
+        ends.append(to_end(worker)[0][-1].kind)
+        worker.close()
+    assert ends == ["lost", "complete"]
+    assert store.files == {}
+
+
+def test_a_trial_that_is_lost_otherwise_keeps_its_stored_checkpoint(tmp_path):
+    def dying(job, written):
+        job.keep.write_bytes(b"x")
+        written(job.keep)
+        return Outcome(job.number, "lost", 0, 0.0, reason="another process of it died")
+        yield
+
+    store = Shelf()
+    worker = Worker(dying, shared=False, store=store)
+    worker.take(job(keep=tmp_path / "trial.safetensors"))
+    to_end(worker)
+    assert store.files == {"trial.safetensors": b"x"}
+
+
 class Away:
     """A store that is out of reach."""
 
