@@ -206,24 +206,8 @@ def test_fresh_seeds_are_runs_below_their_topology(folder):
 
 
 def test_a_kill_in_the_middle_of_fresh_seeds_is_mended_by_resuming(folder, monkeypatch):
-    confirmed_search(tracker(folder, "whole"))
-    expected = snapshot(folder, "whole")
     begin = 12  # the search, its topology and its trial are written by then
-    for calls in range(begin, 100):
-        key = f"cut{calls}"
-        with monkeypatch.context() as patch:
-            die_after(patch, calls)
-            try:
-                confirmed_search(tracker(folder, key))
-            except SystemExit:
-                killed = True
-            else:
-                killed = False
-        if not killed:
-            break
-        confirmed_search(tracker(folder, key))
-        assert {**snapshot(folder, key), "": None} == {**expected, "": None}, f"killed after write {calls}"
-    assert calls > begin + 12
+    assert killed_and_resumed(folder, monkeypatch, confirmed_search, begin) > begin + 12
 
 
 def test_values_that_are_not_finite_are_dropped_and_params_are_few_and_short(folder):
@@ -307,28 +291,38 @@ def die_after(monkeypatch, calls: int) -> None:
         monkeypatch.setattr(MlflowClient, name, wrap(getattr(MlflowClient, name)))
 
 
-def test_a_kill_after_any_write_is_mended_by_resuming(folder, monkeypatch):
-    trials = [TRIAL, replace(TRIAL, number=4, seed=1, status=Status.FAILED)]
-    whole_search(tracker(folder, "calm"), trials)
-    expected = snapshot(folder, "calm")
-    for calls in range(1, 100):
-        key = f"kill{calls}"
+def killed_and_resumed(folder, monkeypatch, search, begin):
+    """Kill a search after each write from ``begin`` on, each time a new one, and resume it; how many writes it has."""
+    whole = f"whole-{search.__name__}"
+    search(tracker(folder, whole))
+    expected = snapshot(folder, whole)
+    for calls in range(begin, 100):
+        key = f"{search.__name__}{calls}"
         with monkeypatch.context() as patch:
             die_after(patch, calls)
             try:
-                whole_search(tracker(folder, key), trials)
+                search(tracker(folder, key))
             except SystemExit:
                 killed = True
             else:
                 killed = False
         if not killed:
             break
-        whole_search(tracker(folder, key), trials)
+        search(tracker(folder, key))
         found = snapshot(folder, key)
         # The search's own final figures have a time of their own, so that newer ones show.
-        assert found[""][0] == "FINISHED"
+        assert found[""][0] == expected[""][0] == "FINISHED"
         assert {**found, "": None} == {**expected, "": None}, f"killed after write {calls}"
-    assert calls > 15
+    return calls
+
+
+def test_a_kill_after_any_write_is_mended_by_resuming(folder, monkeypatch):
+    trials = [TRIAL, replace(TRIAL, number=4, seed=1, status=Status.FAILED)]
+
+    def search(made):
+        whole_search(made, trials)
+
+    assert killed_and_resumed(folder, monkeypatch, search, 1) > 15
 
 
 def test_a_half_written_topology_may_be_completed_by_a_trial_of_another_family(folder, monkeypatch):
