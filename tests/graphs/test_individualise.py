@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 from networkx.algorithms.isomorphism import MultiDiGraphMatcher
 
-from graphs.individualise import _Graph, _hashed, _Links, canonical_text
+from graphs.individualise import Frame, _Graph, _hashed, _Links, canonical_text
 
 
 def _isomorphic(one, other):
@@ -228,3 +228,21 @@ def test_large_symmetry_groups_are_quick():
     canonical_text(["n"] * 400, [])
     canonical_text(*_cycle(100))
     assert time.perf_counter() - start < 5
+
+
+def test_a_frame_takes_other_colours_only_where_nothing_hangs_on_them():
+    ring = [(0, 1, "e"), (1, 2, "e"), (2, 0, "e")]
+    colours = ["a", "warm", "b"]
+    frame = Frame(colours, ring, free=("warm",))
+    assert frame.takes(("cold",))
+    assert frame.text(("cold",)) == canonical_text(["a", "cold", "b"], ring)
+    twins = Frame(["a", "b", "warm", "warm"], [(0, 2, "e"), (1, 2, "e"), (0, 3, "e"), (1, 3, "e")], free=("warm",))
+    assert twins.takes(("cold",))
+    for edges in ([*ring, (0, 3, "e")], [*ring, (3, 1, "e")]):
+        # A leaf goes into its neighbour's name: a free one, or one that hangs on a free one.
+        for names in ([*"axb", "warm"], ["a", "warm", "b", "x"]):
+            bound = Frame(names, edges, free=("warm",))
+            whole = "warm" not in (names[3], names[edges[3][1] if edges[3][0] == 3 else edges[3][0]])
+            assert bound.takes(("cold",)) == whole
+            assert bound.takes(("warm",))
+            assert bound.text(("warm",)) == canonical_text(names, edges)
