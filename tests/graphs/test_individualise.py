@@ -236,7 +236,9 @@ def test_a_frame_takes_other_colours_only_where_nothing_hangs_on_them():
     frame = Frame(colours, ring, free=("warm",))
     assert frame.takes(("cold",))
     assert frame.text(("cold",)) == canonical_text(["a", "cold", "b"], ring)
-    twins = Frame(["a", "b", "warm", "warm"], [(0, 2, "e"), (1, 2, "e"), (0, 3, "e"), (1, 3, "e")], free=("warm",))
+    pair = [(0, 1, "e"), (0, 2, "e"), (1, 2, "e"), (0, 3, "e"), (1, 3, "e")]
+    twins = Frame(["a", "b", "warm", "warm"], pair, free=("warm",))
+    assert twins.text(("cold",)) == canonical_text(["a", "b", "cold", "cold"], pair)
     assert twins.takes(("cold",))
     for edges in ([*ring, (0, 3, "e")], [*ring, (3, 1, "e")]):
         # A leaf goes into its neighbour's name: a free one, or one that hangs on a free one.
