@@ -64,8 +64,10 @@ class Frame:
             colour = colours[members[0][0]]
             if colour in free:
                 before = name.removesuffix(colour)
-                self._bound |= before == name or (not before.rstrip("*").isdecimal() and before != "*")
-                self._places.append((place, before, self._free.index(colour)))
+                if before == name or (before != "*" and not before.rstrip("*").isdecimal()):
+                    self._bound = True
+                else:
+                    self._places.append((place, before, self._free.index(colour)))
 
     def takes(self, colours: Sequence[str]) -> bool:
         """Whether the free colours may become these, one for each and all different."""
