@@ -135,7 +135,9 @@ def test_a_disk_that_fills_during_confirmation_loses_nothing(finished, tmp_path,
         patch.setattr(EventLog, "append", full)
         with pytest.raises(RunFolderError, match="No space left on device"):
             search()
-    assert len(read(run / "events.jsonl")) == first + 1
+    added = read(run / "events.jsonl")[first + 1 :]
+    assert {one["event"] for one in added} == {"fresh"}, "the training under way is reported, and not its result"
+    assert len({(one["digest"], one["seed"]) for one in added}) == 1
     search()
     for table in ("trials.csv", "confirm.csv", "confirm_seeds.csv"):
         assert rows(run / table) == rows(finished / table)
