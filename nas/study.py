@@ -92,7 +92,7 @@ class Study:
         self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
         while True:
-            while free := min(self.executor.slots - running, TOGETHER):
+            while (free := min(self.executor.slots - running, TOGETHER)) > 0:  # a node that goes takes slots along
                 jobs = list(itertools.islice(iter(self._next_job, None), free))
                 if not jobs:
                     break

@@ -442,3 +442,22 @@ def test_jobs_of_many_free_workers_go_to_the_disk_together(make, wide, monkeypat
     folder.log.close()
     assert study.ledger.finished == 50
     assert syncs[:4] == [0, TOGETHER, 2 * TOGETHER, 39], "three times for 40 workers, then once for each that is free"
+
+
+def test_a_node_that_goes_takes_slots_along_and_not_the_search(make, wide, tmp_path):
+    class Leaving(Many):
+        slots = 3
+
+        def submit(self, job):
+            self.jobs.append(job)
+
+        def next(self):
+            self.slots = 1
+            return super().next()
+
+    experiment = make(space=wide, trials=6, search={"sampler": "random", "halving": None})
+    folder = RunFolder.create(tmp_path / "run", experiment)
+    study = Study(experiment, folder, Leaving())
+    study.run()
+    folder.log.close()
+    assert study.ledger.finished == 6
