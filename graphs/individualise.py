@@ -119,7 +119,7 @@ class _Reduced:
             return False
         self._keep(
             [group[0] for group in twins.values()],
-            [f"{len(group)}{name}" if len(group) > 1 else name for (name, _), group in twins.items()],
+            [f"{len(group)}{_whole(name)}" if len(group) > 1 else name for (name, _), group in twins.items()],
             [[member for node in group for member in self.members[node]] for group in twins.values()],
         )
         return True
@@ -138,7 +138,7 @@ class _Reduced:
             absorbed[neighbour].append(mark)
             members[neighbour] += [(member, (*trail, mark)) for member, trail in self.members[node]]
         for node, marks in absorbed.items():
-            names[node] += "".join(sorted(marks))
+            names[node] = _whole(names[node]) + "".join(sorted(marks))
         kept = [node for node in range(len(names)) if node not in leaves]
         self._keep(kept, [names[node] for node in kept], [members[node] for node in kept])
         return True
@@ -147,6 +147,11 @@ class _Reduced:
         place = {node: i for i, node in enumerate(nodes)}
         self.edges = [(place[s], place[e], label) for s, e, label in self.edges if s in place and e in place]
         self.names, self.members = names, members
+
+
+def _whole(name: str) -> str:
+    """A name that tells a count of what has marks from marks of what was counted."""
+    return name if name.startswith("*") else f"({name})"
 
 
 def _hashed(texts: Sequence[str]) -> Array:

@@ -159,7 +159,7 @@ def _stopped(experiment: Experiment, known: Known) -> tuple[int, int]:
     rung = Layers({trial.number: signed(at, objectives) for trial, at in known})
     full = Layers({trial.number: signed(trial.objectives, objectives) for trial, _ in known})
     keep = (experiment.search.halving or Halving()).keep
-    front, stay = {*full.front()}, {*rung.front(), *rung.best(keep)}  # as nas.halving.goes_on says of each alone
+    front, stay = {*full.front()}, {*rung.front(), *rung.best(keep)}  # as Layers.goes_on says of each alone
     return len(front), len(front - stay)
 
 

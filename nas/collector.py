@@ -11,7 +11,7 @@ OFTEN = 10_000  # new objects between two looks at them; what is in use while a 
 def spared() -> Iterator[None]:
     """What exists already, modules above all, is not gone through again each time the collector looks for cycles.
 
-    A fifth of the driver's time went there. What becomes garbage inside is collected still, a little later.
+    What becomes garbage inside is collected still, a little later.
     """
     if gc.get_freeze_count():  # by somebody further out, who ends it as well
         yield

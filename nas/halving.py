@@ -44,15 +44,6 @@ def whole(ledger: "Ledger", halving: "Halving | None") -> frozenset[int]:
     return frozenset(number for number, source in jobs if source == BASELINE).union(audited)
 
 
-def goes_on(number: int, rung: Rung, keep: float) -> bool:
-    """Whether trial ``number`` goes on, given everybody's vectors (to be minimised) at this rung so far.
-
-    It does when nothing at the rung dominates it, or when it is among the best ``keep`` of the rung by front,
-    then by the first objective (stopping form of MO-ASHA, arXiv 2106.12639). The first to arrive always does.
-    """
-    return _layers(rung).goes_on(number, keep)
-
-
 def promoted(rung: Rung, waiting: Collection[int], keep: float) -> int | None:
     """The best of ``waiting`` that is among the best ``keep`` of the rung, in the same order; None if none is.
 

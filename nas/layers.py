@@ -84,7 +84,7 @@ class Layers:
         return itertools.islice(self, math.ceil(keep * len(self)))
 
     def goes_on(self, number: int, keep: float) -> bool:
-        """Whether nobody beats a trial, or it is among the best share."""
+        """Whether nobody beats a trial, or it is among the best share (stopping form of MO-ASHA, arXiv 2106.12639)."""
         return self.rank(number) == 0 or self.place(number) < math.ceil(keep * len(self))
 
 

@@ -147,12 +147,6 @@ class DoorKeeper:
 
     def start(self) -> None:
         """Make the folders, and bring everything in them up to date with the log."""
-        try:
-            (self.folder / PROPOSALS).mkdir(parents=True, exist_ok=True)
-            (self.folder / RESULTS).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self._complain(error)
-            return
         self._front = pareto(self.ledger.ordered(), self.experiment.objectives)
         halving = self.experiment.search.halving
         if halving is not None and halving.form == "promotion":
@@ -215,6 +209,8 @@ class DoorKeeper:
         """Write what has changed; what cannot be written is tried again the next time."""
         places = self._places()
         try:
+            for name in (PROPOSALS, RESULTS):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
             for name, ask in [*self._stale.items()]:
                 number = ask.number if ask.number is not None else ask.twin
                 waits = number in self._resting and number not in self._settled

@@ -152,11 +152,11 @@ def _all_trials(trials: Sequence[Trial], objectives: Sequence[Objective]) -> str
     if len(trials) > MOST_ROWS:
         full = [one for one in trials if one.status is Status.COMPLETE and measured(one, objectives)]
         order = Layers({one.number: signed(one.objectives, objectives) for one in full})
-        best = {*itertools.islice(order, MOST_ROWS)}
+        best = {*itertools.islice(dict.fromkeys([*order, *(one.number for one in trials)]), MOST_ROWS)}
         shown = [one for one in trials if one.number in best]
         note = (
-            f"<p>The best {len(shown)} of {len(trials):,} trials, by front and then by the first objective, in the "
-            "order of their numbers; <code>trials.csv</code> has all of them.</p>"
+            f"<p>The best {len(shown)} of {len(trials):,} trials, by front and then by the first objective, those "
+            "trained in full before others, in the order of their numbers; <code>trials.csv</code> has all of them.</p>"
         )
     return note + _trial_table(sorted(shown, key=lambda one: one.number), objectives, reasons=True)
 

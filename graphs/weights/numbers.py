@@ -29,7 +29,7 @@ def matrix(rows: Sequence[Sequence[Number]]) -> Matrix:
 
 
 def exact(number: Number) -> Exact:
-    """The rational that a number is: an int where it is whole, which computes and hashes ten times as fast."""
+    """The rational that a number is: an int where it is whole, which computes and hashes many times as fast."""
     if type(number) is int:
         return number
     fraction = number if isinstance(number, Fraction) else Fraction(number)

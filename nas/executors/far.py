@@ -27,6 +27,7 @@ from nas.jobs import Job, Outcome, Report
 
 WAIT = 2.0  # seconds for which the engine waits for a message before it says that there is none
 LOST = 60.0  # seconds without an answer after which the engine is given up; Ray Client itself tries for 30 to come back
+PIECE = 4 * 2**20  # bytes of weights fetched at once: it has LOST seconds to come, over a slow line too
 ENDED = 40.0  # seconds that the engine is given to end what runs
 
 
@@ -77,6 +78,7 @@ class Engine:
         self._said: deque[str] = deque()
         self._folder: Path | None = None
         self._executor: Gathering | None = None
+        self._failed: UserError | None = None
 
     def open(self, token: str, versions: Mapping[str, str]) -> Heard:
         """Build the executor; an error is a UserError that says why it cannot be had."""
@@ -84,11 +86,16 @@ class Engine:
         try:
             self._executor = self._make(Away(token, versions, self._folder), self._said.append)
         except UserError as error:
+            self.leave()
             return Heard(0, error=error)
         return Heard(self._executor.slots)
 
     def submit(self, job: Job) -> None:
-        self._there.submit(job)
+        """Hand a job on; what it cannot be for is said by :meth:`next`, since nobody waits here."""
+        try:
+            self._there.submit(job)
+        except UserError as error:
+            self._failed = error
 
     def answer(self, number: int, go_on: bool) -> None:
         self._there.answer(number, go_on)
@@ -97,6 +104,8 @@ class Engine:
         """What the executor says, which may be nothing within ``seconds``."""
         messages: list[Report | Outcome] = []
         error: Exception | None = None
+        if self._failed is not None:
+            return Heard(1, error=self._failed)
         try:
             messages = self._there.gather(seconds)
             slots = self._there.slots
@@ -121,6 +130,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop what runs; more can be submitted."""
+        self._failed = None
         self._there.close()
         assert self._folder is not None
         for left in self._folder.iterdir():
@@ -255,7 +265,7 @@ class FarExecutor:
 
     def _bring(self, number: int, place: Path, size: int) -> None:
         try:
-            fetch(lambda offset, piece: self._ask("read", number, offset, piece, within=LOST), place, size)
+            fetch(lambda *piece: self._ask("read", number, *piece, within=LOST), place, size, PIECE)
         except OSError as error:
             raise RunFolderError(unwritten(place, error)) from error
         self._tell("drop", number)

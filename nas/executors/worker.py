@@ -149,6 +149,8 @@ def _kept(
     One that could not be read, which costs the trial this run, goes from the store too: it begins again.
     """
 
+    brought: list[bool] = []
+
     def trying(action: Callable[[], object]) -> None:
         try:
             action()
@@ -158,10 +160,11 @@ def _kept(
     def before() -> None:
         prepare()
         trying(lambda: store.get(keep.name, keep))
+        brought.append(keep.exists())
 
     def whole(job: Job) -> Generator[Report, bool, Outcome]:
         outcome = yield from evaluate(job, lambda path: trying(lambda: store.put(path, path.name)))
-        if outcome.kind == "lost" and not keep.exists():
+        if outcome.kind == "lost" and any(brought) and not keep.exists():
             trying(lambda: store.delete(keep.name))
         return outcome
 
@@ -226,13 +229,13 @@ class _Run:
         self._answers.put(False)
 
 
-def fetch(read: Callable[[int, int], bytes], path: Path, size: int) -> None:
+def fetch(read: Callable[[int, int], bytes], path: Path, size: int, piece: int = PIECE) -> None:
     """Bring what a worker left on its disk to ``path``, whole or not at all; ``read`` is its :meth:`Worker.read`."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("wb") as file:
-            for offset in range(0, size, PIECE):
-                file.write(read(offset, PIECE))
+            for offset in range(0, size, piece):
+                file.write(read(offset, piece))
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -248,3 +248,18 @@ def test_a_frame_takes_other_colours_only_where_nothing_hangs_on_them():
             assert bound.takes(("cold",)) == whole
             assert bound.takes(("warm",))
             assert bound.text(("warm",)) == canonical_text(names, edges)
+
+
+def _hung(*groups):
+    """Nodes "b" below one "h", in groups: each has a leaf "x" that its members share."""
+    colours, edges = ["h", "g"], [(0, 1, "p")]
+    for size in groups:
+        leaf = len(colours)
+        colours += ["x", *["b"] * size]
+        edges += [edge for b in range(leaf + 1, len(colours)) for edge in ((0, b, "p"), (b, leaf, "p"))]
+    return colours, edges
+
+
+@pytest.mark.parametrize(("one", "other"), [((2,), (1, 1)), ((32,), (2, 2, 2)), ((4,), (2, 2))])
+def test_nodes_that_share_a_leaf_are_not_nodes_with_a_leaf_each(one, other):
+    assert canonical_text(*_hung(*one)) != canonical_text(*_hung(*other))

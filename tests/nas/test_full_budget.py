@@ -105,6 +105,10 @@ def test_a_long_page(searched, monkeypatch):
     page = _all_trials(searched.ledger.ordered(), searched.experiment.objectives)
     assert page.count(f"<td>{Status.COMPLETE}</td>") == len(complete(searched))
     assert f"<td>{Status.PRUNED}</td>" not in page
+    stopped = [one for one in searched.ledger.ordered() if one.status is Status.PRUNED]
+    monkeypatch.setattr("nas.report.MOST_ROWS", len(stopped) - 1)
+    page = _all_trials(stopped, searched.experiment.objectives)
+    assert page.count(f"<td>{Status.PRUNED}</td>") == len(stopped) - 1, "where none is complete, why not is to be read"
 
 
 def test_the_samplers(searched):

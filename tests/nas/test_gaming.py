@@ -17,8 +17,8 @@ from graphs import Topology, families
 from graphs import compile as compile_topology
 from graphs.edits import edited
 from graphs.families.wiring import candidates
-from nas.halving import goes_on
 from nas.jobs import Outcome, Report
+from nas.layers import Layers
 from nas.objectives import accuracy_per_gflop
 from nas.pricing import priced
 from nas.records import Status
@@ -215,6 +215,6 @@ class TestEarlyWinners:
     def test_what_is_at_another_rung_is_not_in_the_comparison(self):
         """The same trial goes on or not by those at its rung alone, however good others are elsewhere."""
         at_first, at_second = {1: (-0.5, 1.0), 2: (-0.4, 2.0)}, {1: (-0.9, 1.0)}
-        assert not goes_on(2, at_first, 0.3)
-        assert goes_on(2, {2: at_first[2]}, 0.3)
-        assert goes_on(1, at_second, 0.3)
+        assert not Layers(at_first).goes_on(2, 0.3)
+        assert Layers({2: at_first[2]}).goes_on(2, 0.3)
+        assert Layers(at_second).goes_on(1, 0.3)

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.experiment import Halving
-from nas.halving import goes_on, rung_fractions, rungs_at
+from nas.halving import rung_fractions, rungs_at
+from nas.layers import Layers
 
 HALF = Halving(rungs=3, keep=0.5)
 
@@ -38,32 +39,32 @@ RUNG = {1: (0.1, 5.0), 2: (0.2, 4.0), 3: (0.3, 5.0), 4: (0.4, 6.0)}
 
 
 def test_the_front_goes_on_however_little_is_kept():
-    assert goes_on(1, RUNG, 0.01)
-    assert goes_on(2, RUNG, 0.01)
-    assert not goes_on(3, RUNG, 0.01)
-    assert not goes_on(4, RUNG, 0.01)
+    assert Layers(RUNG).goes_on(1, 0.01)
+    assert Layers(RUNG).goes_on(2, 0.01)
+    assert not Layers(RUNG).goes_on(3, 0.01)
+    assert not Layers(RUNG).goes_on(4, 0.01)
 
 
 def test_the_best_share_goes_on_by_front_and_then_by_the_first_objective():
-    assert goes_on(3, RUNG, 0.75)  # place 3 of the ceil(0.75 * 4) = 3 kept
-    assert not goes_on(3, RUNG, 0.5)
-    assert not goes_on(4, RUNG, 0.75)
-    assert goes_on(4, RUNG, 0.76)  # ceil(3.04) = 4
+    assert Layers(RUNG).goes_on(3, 0.75)  # place 3 of the ceil(0.75 * 4) = 3 kept
+    assert not Layers(RUNG).goes_on(3, 0.5)
+    assert not Layers(RUNG).goes_on(4, 0.75)
+    assert Layers(RUNG).goes_on(4, 0.76)  # ceil(3.04) = 4
 
 
 def test_the_first_to_arrive_goes_on():
-    assert goes_on(7, {7: (9.0, 9.0)}, 0.01)
+    assert Layers({7: (9.0, 9.0)}).goes_on(7, 0.01)
 
 
 def test_equal_vectors_do_not_stop_each_other():
     same = {1: (1.0, 1.0), 2: (1.0, 1.0), 3: (1.0, 1.0)}
-    assert all(goes_on(number, same, 0.01) for number in same)
+    assert all(Layers(same).goes_on(number, 0.01) for number in same)
 
 
 def test_ties_within_a_front_go_to_the_lower_number():
     rung = {1: (0.0, 0.0), 2: (1.0, 1.0), 3: (1.0, 1.0), 4: (2.0, 2.0)}
-    assert goes_on(2, rung, 0.5)
-    assert not goes_on(3, rung, 0.5)
+    assert Layers(rung).goes_on(2, 0.5)
+    assert not Layers(rung).goes_on(3, 0.5)
 
 
 @given(st.integers(2, 6), st.floats(0.05, 0.95), st.integers(1, 3000))

@@ -10,6 +10,7 @@ from graphs.dag import dag, edges_of
 from nas import open_door
 from nas.executors.serial import SerialExecutor
 from nas.files import replace_file
+from nas.front import pareto
 from nas.jobs import Outcome
 from nas.open_door import DoorKeeper, OpenDoor
 from nas.proposal import Later, Proposal
@@ -404,3 +405,9 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_ends_nothing(make, stu
     keeper.finished(done.ledger.trials[0])
     assert len(said) == 1
     assert "the search goes on" in said[0]
+    (run / "results").unlink()
+    keeper.finished(done.ledger.trials[1])
+    front = json.loads((run / "results" / "_front.json").read_text())
+    assert {one["trial"] for one in front} == {
+        one.number for one in pareto(done.ledger.ordered(), experiment.objectives)
+    }

@@ -9,8 +9,8 @@ from graphs import Topology, TopologyError
 from nas import interrupts
 from nas.events import EventLog, read
 from nas.front import pareto
-from nas.halving import goes_on
 from nas.jobs import Outcome, Report
+from nas.layers import Layers
 from nas.ledger import Ledger
 from nas.records import Status
 from nas.run_folder import RunFolder
@@ -116,7 +116,7 @@ def test_the_decision_at_a_rung_is_the_one_of_everybody_there_so_far(make, study
         at = next(point for point in trial.curve if point.step == round(0.4 * steps))
         seen[trial.number] = (-at.accuracy, trial.flops)
         stopped = trial.status is Status.PRUNED
-        assert stopped == (trial.number not in baselines and not goes_on(trial.number, seen, 0.4))
+        assert stopped == (trial.number not in baselines and not Layers(seen).goes_on(trial.number, 0.4))
         assert (at is trial.curve[-1]) == stopped
     assert 5 < sum(trial.status is Status.PRUNED for trial in table(done)) < 35
 

@@ -105,6 +105,8 @@ class RayExecutor:
         return max(1, found if self._most is None else min(found, self._most))
 
     def submit(self, job: Job) -> None:
+        if self._lost:
+            raise lost(self._address)
         if self._desk is None:
             self._start()
         assert self._desk is not None

@@ -38,19 +38,24 @@ class Lookout:
     def _look(self) -> None:
         seen = time.monotonic()
         while not self._left.wait(LOOK):
-            # By hand first: ray would wait in there, and in the end take the whole process with it.
-            if not reached(self._head):
-                if time.monotonic() - seen > GONE:
-                    self._gone()
-                    return
-                continue
-            try:
-                nodes = nodes_of()
-            except Exception:  # of several kinds; the next look tells
-                continue
-            if not self._left.is_set():
-                self.nodes = nodes
-            seen = time.monotonic()
+            if (nodes := _found(self._head)) is not None:
+                if not self._left.is_set():
+                    self.nodes = nodes
+                seen = time.monotonic()
+            elif time.monotonic() - seen > GONE:
+                self._gone()
+                return
+
+
+def _found(head: tuple[str, int]) -> list[Node] | None:
+    """The nodes, None where the head does not tell."""
+    # By hand first: ray would wait in there, and in the end take the whole process with it.
+    if not reached(head):
+        return None
+    try:
+        return nodes_of()
+    except Exception:  # of several kinds; another head may listen there by now
+        return None
 
 
 def reached(place: tuple[str, int]) -> bool:

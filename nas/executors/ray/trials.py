@@ -260,7 +260,7 @@ class _Watch(tune.Callback):
             for trial in trials:
                 if trial.trial_id in self._forward.jobs and _actor(trial) is not None:
                     ray.kill(_actor(trial))
-        self._watchnodes_of()
+        self._watch_nodes()
         self._give_back()
         late = {key for key, running in self._forward.jobs.items() if running.late}
         for trial in trials if late else ():
@@ -277,7 +277,7 @@ class _Watch(tune.Callback):
             if running.since is not None:
                 running.since = min(running.since + deaf, now)
 
-    def _watchnodes_of(self) -> None:
+    def _watch_nodes(self) -> None:
         """Say it where trials wait and no machine is left that could hold one."""
         jobs = self._forward.jobs.values()
         if not jobs or any(running.since is not None for running in jobs):

@@ -196,6 +196,19 @@ def test_a_fault_there_is_raised_here_after_what_came_before_it(line, fault, kin
             subject.next()
 
 
+def test_what_a_job_cannot_be_taken_for_is_raised_where_somebody_waits(line, monkeypatch):
+    subject = executor(line)
+
+    def refused(job):
+        raise ClusterError("a node has died")
+
+    monkeypatch.setattr(line.there, "submit", refused)
+    subject.submit(job())
+    with pytest.raises(ClusterError, match="a node has died"):
+        subject.next()
+    assert subject.reached
+
+
 def test_what_it_cannot_be_opened_for_is_raised():
     def refused(away, say):
         raise StorageError("it has no GPU")

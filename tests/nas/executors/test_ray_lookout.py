@@ -89,6 +89,16 @@ def test_a_head_that_is_gone_is_said_once_and_ray_is_not_asked(head, looking, mo
     assert not head.looked.is_set()
 
 
+def test_a_head_that_answers_and_tells_nothing_is_gone_too(head, looking, monkeypatch):
+    monkeypatch.setattr(module, "GONE", 0.1)
+    told = threading.Event()
+    looking(told.set)
+    again(head)
+    assert not told.is_set()
+    head.nodes = RuntimeError("of another cluster")
+    assert told.wait(LONG)
+
+
 def test_who_has_left_looks_no_more(head, looking):
     subject = looking()
     again(head)

@@ -236,6 +236,22 @@ def test_a_trial_that_is_lost_otherwise_keeps_its_stored_checkpoint(tmp_path):
     assert store.files == {"trial.safetensors": b"x"}
 
 
+def test_a_stored_checkpoint_that_could_not_be_had_is_kept(tmp_path):
+    class Fading(Shelf):
+        def get(self, name: str, local: Path) -> bool:
+            raise StorageError("the storage is away")
+
+    def dying(job, written):
+        return Outcome(job.number, "lost", 0, 0.0, reason="another process of it died")
+        yield
+
+    store = Fading(**{"trial.safetensors": b"good"})
+    worker = Worker(dying, shared=False, store=store)
+    worker.take(job(keep=tmp_path / "trial.safetensors"))
+    to_end(worker)
+    assert store.files == {"trial.safetensors": b"good"}
+
+
 class Away:
     """A store that is out of reach."""
 
