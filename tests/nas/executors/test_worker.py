@@ -188,6 +188,15 @@ class Shelf:
         self.files.pop(name, None)
 
 
+def outcome_of(evaluate, folder: Path, **place) -> Outcome:
+    """The end of a job with a checkpoint, on a worker of its own."""
+    worker = Worker(evaluate, **place)
+    worker.take(job(keep=folder / "trial.safetensors"))
+    messages, _ = to_end(worker)
+    worker.close()
+    return messages[-1]
+
+
 def going_on(job, written=None):
     """Adds a letter to its checkpoint, if it is to have one, and says how long it is."""
     length = 0
@@ -212,12 +221,7 @@ def test_a_stored_checkpoint_that_cannot_be_read_is_deleted_and_the_trial_begins
         yield
 
     store = Shelf(**{"trial.safetensors": b"damaged"})
-    ends = []
-    for _ in range(2):
-        worker = Worker(reading, shared=False, store=store)
-        worker.take(job(keep=tmp_path / "trial.safetensors"))
-        ends.append(to_end(worker)[0][-1].kind)
-        worker.close()
+    ends = [outcome_of(reading, tmp_path, shared=False, store=store).kind for _ in range(2)]
     assert ends == ["lost", "complete"]
     assert store.files == {}
 
@@ -230,9 +234,7 @@ def test_a_trial_that_is_lost_otherwise_keeps_its_stored_checkpoint(tmp_path):
         yield
 
     store = Shelf()
-    worker = Worker(dying, shared=False, store=store)
-    worker.take(job(keep=tmp_path / "trial.safetensors"))
-    to_end(worker)
+    outcome_of(dying, tmp_path, shared=False, store=store)
     assert store.files == {"trial.safetensors": b"x"}
 
 
@@ -246,9 +248,7 @@ def test_a_stored_checkpoint_that_could_not_be_had_is_kept(tmp_path):
         yield
 
     store = Fading(**{"trial.safetensors": b"good"})
-    worker = Worker(dying, shared=False, store=store)
-    worker.take(job(keep=tmp_path / "trial.safetensors"))
-    to_end(worker)
+    outcome_of(dying, tmp_path, shared=False, store=store)
     assert store.files == {"trial.safetensors": b"good"}
 
 
@@ -276,12 +276,7 @@ def test_a_store_that_fails_costs_the_checkpoint_alone_and_is_said(tmp_path):
     ids=["shared", "store", "neither"],
 )
 def test_a_checkpoint_outlives_its_worker_where_there_is_a_place_for_it(tmp_path, shared, store, lengths):
-    found = []
-    for _ in range(2):
-        worker = Worker(going_on, shared=shared, store=store)
-        worker.take(job(keep=tmp_path / "trial.safetensors"))
-        found.append(to_end(worker)[0][-1].step)
-        worker.close()
+    found = [outcome_of(going_on, tmp_path, shared=shared, store=store).step for _ in range(2)]
     assert found == lengths
     assert (tmp_path / "trial.safetensors").exists() == shared
     assert store is None or store.files == ({} if shared else {"trial.safetensors": b"xx"})
