@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from graphs.errors import TopologyError
 from graphs.form import Form
-from graphs.plan import Plan, lower
+from graphs.plan import Plan, sketch
 from graphs.topology import Mix, Topology
 from graphs.traffic import Traffic
 from graphs.weights import Constant, Generated, Parameter, generators, walk
@@ -91,13 +91,13 @@ def price(plan: Plan, costs: ModelCost) -> Cost:
 def cost_of(topology: Topology, costs: ModelCost) -> Cost:
     """:func:`price` of the topology's plan, which those that differ in temperatures alone share."""
     if all(mix.fixed for mix in topology.mixes):  # hardly ever asked for twice, and cheap to plan
-        return price(lower(topology), costs)
+        return price(sketch(topology), costs)
     return _cost_of(topology.form, costs)
 
 
 @functools.lru_cache(maxsize=256)
 def _cost_of(form: Form, costs: ModelCost) -> Cost:
-    return price(lower(form.topology), costs)
+    return price(sketch(form.topology), costs)
 
 
 def wiring_sizes(plan: Plan, dim: int) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What of a topology its plan depends on, so that those which differ in a temperature alone are worked out once."""
 
+import weakref
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,11 +16,20 @@ class Form:
     """Equal for topologies that are written alike but for the temperatures of softmaxes.
 
     Which of these are equal is in the key; what they are is in ``temperatures``, each once, in the order of first use.
+    ``topology`` is there as long as somebody else holds it: the topology remembers its form, and what is worked out
+    for a form is kept by it, neither of which is to keep topologies alive.
     """
 
     key: Hashable
-    topology: "Topology" = field(compare=False)
     temperatures: tuple[float, ...] = field(compare=False)
+    of: "weakref.ref[Topology]" = field(compare=False)
+
+    @property
+    def topology(self) -> "Topology":
+        """The topology that this is the form of."""
+        topology = self.of()
+        assert topology is not None, "whoever asks for its form holds the topology"
+        return topology
 
 
 def form(topology: "Topology") -> Form:
@@ -38,4 +48,4 @@ def form(topology: "Topology") -> Form:
             own = place.setdefault(rule.temperature, len(place)), rule.over
         rules.append((kind, children, own))
     key = topology.stem, topology.output, topology.depth, ops, tuple(rules)
-    return Form(key, topology, tuple(place))
+    return Form(key, tuple(place), weakref.ref(topology))

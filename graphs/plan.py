@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from graphs.order import schedule
-from graphs.passes import PIPELINE
+from graphs.passes import PIPELINE, Pass
 from graphs.topology import Block, Mix, Op, Topology
 from graphs.weights import (
     Bernoulli,
@@ -87,10 +87,21 @@ def lower(topology: Topology, observe: Callable[[str, Topology], None] | None = 
 
     ``observe(name, topology)`` is called with the input as ``"verify"`` and after every pass with its name.
     """
-    source = topology
+    return _planned(topology, PIPELINE, observe)
+
+
+def sketch(topology: Topology) -> Plan:
+    """:func:`lower` without the last pass, which renames and checks: to be counted, and not to be run."""
+    return _planned(topology, PIPELINE[:-1])
+
+
+def _planned(
+    source: Topology, passes: tuple[Pass, ...], observe: Callable[[str, Topology], None] | None = None
+) -> Plan:
+    topology = source
     if observe is not None:
         observe("verify", topology)
-    for step in PIPELINE:
+    for step in passes:
         topology = step(topology)
         if observe is not None:
             observe(step.__name__, topology)

@@ -131,6 +131,8 @@ def plain_names(topology: Topology) -> Iterator[str]:
     blocks = dict.fromkeys(text for op in topology.ops if isinstance(op, Block) for text in (op.name, *op.ports))
     settings = [name for name, _ in topology.settings]
     for text in (topology.family, *values, *blocks, *settings):
+        if isinstance(text, str) and text.isidentifier() and text.isascii():
+            continue  # nearly all of them
         if not isinstance(text, str) or not text.isprintable() or text.strip() != text or not text:
             yield f"the name {text!r} is empty, has spaces at its ends or characters that cannot be printed; rename it"
     for name, setting in topology.settings:

@@ -1,7 +1,7 @@
 """The topology language: a DAG of blocks joined by linear mixes, as a frozen program in single assignment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from graphs.form import Form
 
 Setting = bool | int | float | str
+
+
+def _freeze(op: "Op", *names: str) -> None:
+    """Lists of names become tuples; passes give tuples, and many."""
+    for name in names:
+        value = getattr(op, name)
+        if type(value) is not tuple:
+            object.__setattr__(op, name, tuple(value))
 
 
 def _hint_name(hint: tuple[str, Number]) -> str:
@@ -39,9 +47,9 @@ class Block:
     hints: tuple[tuple[str, Number], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reads", tuple(self.reads))
-        object.__setattr__(self, "ports", tuple(self.ports))
-        object.__setattr__(self, "hints", tuple(sorted(map(tuple, self.hints), key=_hint_name)))
+        _freeze(self, "reads", "ports", "hints")
+        if self.hints:
+            object.__setattr__(self, "hints", tuple(sorted(map(tuple, self.hints), key=_hint_name)))
         if not self.name:
             object.__setattr__(self, "name", f"block{self.number}")
 
@@ -85,9 +93,7 @@ class Mix:
     norm: Norm | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reads", tuple(self.reads))
-        object.__setattr__(self, "writes", tuple(self.writes))
-        object.__setattr__(self, "keys", tuple(self.keys))
+        _freeze(self, "reads", "writes", "keys")
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -99,7 +105,7 @@ class Mix:
         """Whether it is a plain linear map of fixed numbers."""
         return isinstance(self.weight, Constant) and self.norm is None
 
-    @cached_property
+    @property
     def static(self) -> bool:
         """Whether it is a linear map with the same matrix for every token and step."""
         return self.norm is None and not self.weight.per_token and not self.weight.random
@@ -176,6 +182,10 @@ class Topology:
 
         return certificate(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is worked out and remembered is not copied along."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
     @cached_property
     def form(self) -> "Form":
         """What its plan depends on: two of one form differ in the temperatures of softmaxes at most."""
@@ -250,10 +260,18 @@ class Topology:
         return read(Path(path))
 
     def with_ops(self, ops: tuple[Op, ...], output: str | None = None) -> Self:
-        """The same topology with other operations (and output): what a pass returns."""
+        """The same topology with other operations (and output)."""
         return type(self)(
             ops, self.output if output is None else output, self.depth, self.stem, self.family, self.settings
         )
+
+    def rewritten(self, ops: tuple[Op, ...], output: str | None = None) -> Self:
+        """:meth:`with_ops` without the check of what is legal: what a pass returns, whose end :func:`lower` checks."""
+        new = object.__new__(type(self))
+        vars(new).update({one.name: getattr(self, one.name) for one in fields(self)}, ops=ops)
+        if output is not None:
+            vars(new)["output"] = output
+        return new
 
     def __str__(self) -> str:
         settings = "".join(f", {name}={value}" for name, value in self.settings)

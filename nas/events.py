@@ -1,7 +1,7 @@
 """The append-only event log: the truth of a search. Everything else is a view rebuilt from it.
 
-One JSON object a line, numbered by ``seq``. A line is on disk before anything else learns of it. The driver is
-the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
+One JSON object a line, numbered by ``seq``. A line is on disk before tables, pages or servers learn of it. The driver
+is the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
 error, because a silent gap would change what the search proposes next. ``at`` is when a line was written, in
 seconds since 1970: it tells people how long things take, and decides nothing.
 """
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+import pydantic_core
 
 from nas import holder
 from nas.errors import RunFolderError
@@ -58,7 +60,7 @@ def _parse(path: Path, offset: int = 0, known: int = 0) -> list[tuple[int, Event
     for number, line in enumerate(data.split(b"\n")[:-1], start=known + 1):
         offset += len(line) + 1
         try:
-            event = json.loads(line, parse_constant=_refuse)
+            event = _decoded(line)
         except ValueError as error:
             raise RunFolderError(_damaged(path, number, f"it is not JSON ({error})")) from error
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):
@@ -70,6 +72,22 @@ def _parse(path: Path, offset: int = 0, known: int = 0) -> list[tuple[int, Event
             raise RunFolderError(_damaged(path, number, problem))
         events.append((offset, event))
     return events
+
+
+def _decoded(line: bytes) -> Any:
+    """What a line says; ValueError where it is not JSON."""
+    try:
+        return pydantic_core.from_json(line, allow_inf_nan=False)
+    except ValueError:  # or what its parser does not take: half a surrogate pair, of a file's name that is not UTF-8
+        return json.loads(line, parse_constant=_refuse)
+
+
+def _encoded(record: Event) -> bytes:
+    """A record as a line of the log; TypeError and ValueError where JSON cannot hold it."""
+    try:
+        return pydantic_core.to_json(record)
+    except pydantic_core.PydanticSerializationError:
+        return json.dumps(record, allow_nan=False, default=_plain).encode()
 
 
 def _refuse(constant: str) -> None:
@@ -154,15 +172,16 @@ class EventLog:
         Without ``durable`` it survives the death of this process, and from the next :meth:`sync` on a power cut.
         """
         record = {"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)}
-        line = _ENCODER.encode(record) + "\n"
+        line = _encoded(record)
+        seen: Event = _decoded(line)  # a number that is none is refused before it is written
         with self._named():
-            self._file.write(line.encode())
+            self._file.write(line + b"\n")
             self._file.flush()
         self._dirty = True
         if durable:
             self.sync()
-        self.events.append(json.loads(line))
-        return self.events[-1]
+        self.events.append(seen)
+        return seen
 
     def sync(self) -> None:
         """Bring to the disk what was appended, if it is not there yet."""
@@ -192,6 +211,3 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be logged")
-
-
-_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)

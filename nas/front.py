@@ -111,6 +111,16 @@ def pareto(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[Tr
     return tuple(first.values())
 
 
+def grown(front: tuple[Trial, ...], trial: Trial, objectives: Sequence[Objective]) -> tuple[Trial, ...]:
+    """:func:`pareto` of a front and one more trial, without ranking where that one has no place on it."""
+    if trial.status is not Status.COMPLETE or not measured(trial, objectives):
+        return front
+    vector = signed(trial.objectives, objectives)
+    if any(dominates(signed(one.objectives, objectives), vector) for one in front):
+        return front
+    return pareto((*front, trial), objectives)
+
+
 def winner(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Trial | None:
     """The front member that is best in the first objective, or None while no trial is COMPLETE."""
     return next(iter(pareto(trials, objectives)), None)

@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ class RunFolder:
         self.log = log
         self.notes: list[str] = []
 
-    @property
+    @cached_property
     def weights(self) -> Path:
         return self.path / "weights"
 
@@ -40,6 +42,15 @@ class RunFolder:
     def checkpoint_file(self, number: int) -> Path:
         """Where the state of a trial's training is while it runs, or waits at a rung."""
         return self.path / "checkpoints" / self.weight_name(number)
+
+    def tidy(self, *, weights: Iterable[int], checkpoints: Iterable[int]) -> None:
+        """Drop the weights and checkpoints of other trials than these, and halves of files."""
+        kept = {*map(self.weight_file, weights), *map(self.checkpoint_file, checkpoints)}
+        for name in ("weights", "checkpoints"):
+            for pattern in ("trial-*.safetensors", ".*"):
+                for path in (self.path / name).glob(pattern):
+                    if path not in kept:
+                        path.unlink(missing_ok=True)
 
     @staticmethod
     def weight_name(number: int) -> str:

@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,32 +12,49 @@ from graphs.errors import UserError
 Value = bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Point:
-    """Named values in the order they were asked: "family", "depth", then those of the family, "hyper.streams"."""
+    """Named values in the order they were asked: "family", "depth", then those of the family, "hyper.streams".
 
-    values: tuple[tuple[str, Value], ...]
+    ``answers[i]`` is that to ``names[i]``: a search keeps thousands of points, and pairs would be a million objects.
+    """
+
+    names: tuple[str, ...]
+    answers: tuple[Value, ...]
+
+    def __init__(self, values: Iterable[tuple[str, Value]]) -> None:
+        names, answers = zip(*values, strict=True)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "answers", answers)
+
+    @property
+    def values(self) -> tuple[tuple[str, Value], ...]:
+        """The names with their values."""
+        return tuple(zip(self.names, self.answers, strict=True))
 
     @property
     def family(self) -> str:
         """The family's name."""
-        return str(self.to_dict()["family"])
+        return str(self._named("family"))
 
     @property
     def depth(self) -> int:
         """The number of blocks."""
-        return int(self.to_dict()["depth"])
+        return int(self._named("depth"))
+
+    def _named(self, name: str) -> Value:
+        return self.answers[self.names.index(name)]
 
     def to_dict(self) -> dict[str, Value]:
         """The values by name; JSON keeps them exactly."""
-        return dict(self.values)
+        return dict(zip(self.names, self.answers, strict=True))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> "Point":
         """The point that :meth:`to_dict` gave; UserError if it cannot be one."""
         values: list[tuple[str, Value]] = []
         for name, value in data.items():
-            if not isinstance(value, (bool, int, float, str)):
+            if not isinstance(value, int | float | str):  # truth values are ints
                 raise UserError(f"point: {name} is {value!r}; must be a number, a text, true or false")
             values.append((name, value))
         family, depth = data.get("family"), data.get("depth")
@@ -45,7 +62,7 @@ class Point:
             raise UserError(f"point: family is {family!r}; must be a family's name")
         if not isinstance(depth, int) or isinstance(depth, bool):
             raise UserError(f"point: depth is {depth!r}; must be a whole number")
-        return cls(tuple(values))
+        return cls(values)
 
 
 class Suggest(Protocol):

@@ -74,19 +74,17 @@ class Cluster:
     def submit(self, job: Job) -> None:
         if not self._began:  # what comes before is the start of a process, not the driving of a cluster
             self._began = True
-            self._since, self._cpu = time.perf_counter(), time.process_time()
-        self.until = self._present()
-        self.driven = self.driver + time.perf_counter() - self._since
-        self.driven_cpu = self.driver_cpu + time.process_time() - self._cpu
+            self._start()
+        self._stop()
+        self.until, self.driven, self.driven_cpu = self.now, self.driver, self.driver_cpu
         self.waited += self.until - self._free.pop(0)
         rng = random.Random(f"{job.number}/{job.seed}")
         self._jobs[job.number] = (job, rng.choice(self._durations), rng.random(), 0)
-        self._go_on(job.number, self._present())
+        self._go_on(job.number, self.now)
+        self._start()
 
     def next(self) -> Report | Outcome:
-        self.now = self._present()
-        self.driver += time.perf_counter() - self._since
-        self.driver_cpu += time.process_time() - self._cpu
+        self._stop()
         at, _, message = heapq.heappop(self._events)
         self.now = max(self.now, at)
         self.messages += 1
@@ -96,24 +94,38 @@ class Cluster:
             self._asked = at
         else:
             self._go_on(message.number, at)
-        self._since, self._cpu = time.perf_counter(), time.process_time()
+        self._start()
         return message
 
     def ready(self, seconds: float) -> bool:
-        return True
+        self._stop()
+        due = self._events[0][0]
+        self.now = max(self.now, min(due, self.now + seconds))
+        self._start()
+        return due <= self.now
 
     def answer(self, number: int, go_on: bool) -> None:
-        self.waited += self._present() - self._asked
+        self._stop()
+        self.waited += self.now - self._asked
         if go_on:
-            self._go_on(number, self._present())
+            self._go_on(number, self.now)
         else:
-            self._end(number, "stopped", self._present())
+            self._end(number, "stopped", self.now)
+        self._start()
 
     def close(self) -> None:
         self._jobs.clear()
 
-    def _present(self) -> float:
-        return self.now + time.perf_counter() - self._since
+    def _start(self) -> None:
+        """The driver's time begins."""
+        self._since, self._cpu = time.perf_counter(), time.process_time()
+
+    def _stop(self) -> None:
+        """The driver's time ends; what a cluster would do meanwhile is not its."""
+        spent = time.perf_counter() - self._since
+        self.now += spent
+        self.driver += spent
+        self.driver_cpu += time.process_time() - self._cpu
 
     def _go_on(self, number: int, at: float) -> None:
         """Train to the next report, or to the end."""

@@ -15,5 +15,6 @@ from graphs.topology import Topology
 
 Pass = Callable[[Topology], Topology]
 
-# What lower() runs, in order. Legality is checked by construction of each result.
+# What lower() runs, in order. The last one only renames, and its result is checked whole: every pass before it keeps
+# what is legal.
 PIPELINE: tuple[Pass, ...] = (prune, fold, prune, factor, fold, defer, forms, group, prune, canonicalise)

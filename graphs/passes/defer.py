@@ -21,7 +21,7 @@ def defer(topology: Topology) -> Topology:
     state = _Program(topology)
     for op in mixes:
         state.join(op)
-    return topology.with_ops(state.ops) if state.joined else topology
+    return topology.rewritten(state.ops) if state.joined else topology
 
 
 class _Program:

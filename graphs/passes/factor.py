@@ -57,7 +57,7 @@ def factor(topology: Topology) -> Topology:
             else:
                 count.remove(old)
                 count.add(now)
-    return topology.with_ops(tuple(ops.values())) if count.total < before else topology
+    return topology.rewritten(tuple(ops.values())) if count.total < before else topology
 
 
 def _mix(value: str, terms: Terms) -> Mix:

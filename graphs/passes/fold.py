@@ -44,7 +44,7 @@ def fold(topology: Topology) -> Topology:
     # What is no longer read stays listed here; prune removes it.
     output = alias.get(topology.output, topology.output)
     same = output == topology.output and all(new is old for new, old in zip(ops, order, strict=True))
-    return topology if same else topology.with_ops(tuple(ops), output)
+    return topology if same else topology.rewritten(tuple(ops), output)
 
 
 def _composed(mix: Mix, alias: dict[str, str], inline: dict[str, Terms]) -> Mix:

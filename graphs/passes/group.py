@@ -46,7 +46,7 @@ def group(topology: Topology) -> Topology:
     if not replaced:
         return topology
     ops = tuple(op for i, old in enumerate(order) for op in replaced.get(i, (old,)))
-    return topology.with_ops(ops) if Traffic(ops).total < Traffic(order).total else topology
+    return topology.rewritten(ops) if Traffic(ops).total < Traffic(order).total else topology
 
 
 def _grouped(mixes: dict[int, Mix], written: dict[str, int], names: Names) -> dict[int, tuple[Op, ...]]:

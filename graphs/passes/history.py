@@ -57,7 +57,7 @@ class States:
     def replaced(self, rows: Rows) -> Topology:
         """The topology with some of its mixes replaced."""
         ops = (rows.get(op.outputs[0], op) for op in self.order)
-        return self.topology.with_ops(tuple(op for op in ops if op is not None)) if rows else self.topology
+        return self.topology.rewritten(tuple(op for op in ops if op is not None)) if rows else self.topology
 
     def history(self, segment: Iterable[Mix]) -> Rows:
         """Every value of a segment that others read, in terms of what exists outside of it."""

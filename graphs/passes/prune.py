@@ -33,7 +33,7 @@ def _pruned(topology: Topology) -> Topology:
         kept.append(op)
     kept.reverse()
     same = len(kept) == len(order) and all(new is old for new, old in zip(kept, order, strict=True))
-    return topology if same else topology.with_ops(tuple(kept))
+    return topology if same else topology.rewritten(tuple(kept))
 
 
 def _trimmed(mix: Mix, live: set[str], stem: str) -> Mix:

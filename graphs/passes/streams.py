@@ -25,7 +25,7 @@ def to_streams(topology: Topology) -> Topology:
         state.rewrite(op)
     if not state.alias:
         return topology
-    return topology.with_ops(tuple(state.ops), state.alias.get(topology.output, topology.output))
+    return topology.rewritten(tuple(state.ops), state.alias.get(topology.output, topology.output))
 
 
 def shares_factors(topology: Topology) -> bool:

@@ -44,10 +44,10 @@ class Constant(Rule):
         return self.entries
 
     def support(self) -> Flags:
-        return tuple(tuple(entry != 0 for entry in row) for row in self.entries)
+        return tuple([tuple([entry != 0 for entry in row]) for row in self.entries])
 
     def units(self) -> Flags:
-        return tuple(tuple(abs(entry) == 1 for entry in row) for row in self.entries)
+        return tuple([tuple([abs(entry) == 1 for entry in row]) for row in self.entries])
 
 
 @dataclass(frozen=True)

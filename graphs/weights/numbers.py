@@ -11,6 +11,8 @@ Exact = int | Fraction
 Matrix = tuple[tuple[Number, ...], ...]
 Flags = tuple[tuple[bool, ...], ...]
 
+PLAIN, SAFE = {int}, 1 << 53  # whole numbers that any float holds: most weights, and nothing to look at further
+
 
 def matrix(rows: Sequence[Sequence[Number]]) -> Matrix:
     """Freeze ``rows`` (m lists of k numbers); TopologyError where they are empty, ragged or not finite."""
@@ -20,6 +22,8 @@ def matrix(rows: Sequence[Sequence[Number]]) -> Matrix:
     if len({len(row) for row in frozen}) > 1:
         raise TopologyError(f"the rows of a weight matrix differ in length: {[len(row) for row in frozen]}")
     for i, row in enumerate(frozen):
+        if set(map(type, row)) == PLAIN and min(row) > -SAFE and max(row) < SAFE:
+            continue
         for j, entry in enumerate(row):
             if isinstance(entry, bool) or not isinstance(entry, int | float | Fraction):
                 raise TopologyError(f"weight [{i}][{j}] is {entry!r}; a number was expected")

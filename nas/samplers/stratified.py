@@ -31,17 +31,25 @@ class Stratified:
             for family in space.families
         ]
         self.strata = tuple((place, edges) for place in range(len(space.families)) for edges in self._numbers(place))
+        self._turn: tuple[int, Sequence[tuple[int, int | None]]] = -1, ()  # the last one, and its order
 
     def __call__(self, rng: random.Random, known: Known) -> tuple[Point, str]:
         """A point of the next stratum: one whose topology is new and may be trained, if a few draws find one."""
         turn, place = divmod(known.count(SOURCE), len(self.strata))
-        order = list(self.strata)
-        random.Random(f"{self.seed}/strata/{turn}").shuffle(order)
+        stratum = self._order(turn)[place]
         for _ in range(TRIES):
-            point = self._draw(*order[place], rng)
+            point = self._draw(*stratum, rng)
             if known.is_new(self.identify(point)):
                 break
         return point, SOURCE
+
+    def _order(self, turn: int) -> Sequence[tuple[int, int | None]]:
+        """The strata as they come in a turn."""
+        if self._turn[0] != turn:
+            order = list(self.strata)
+            random.Random(f"{self.seed}/strata/{turn}").shuffle(order)
+            self._turn = turn, order
+        return self._turn[1]
 
     def _numbers(self, place: int) -> Sequence[int | None]:
         counts = self._counts[place]

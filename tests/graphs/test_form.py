@@ -1,10 +1,13 @@
 import dataclasses
+import gc
 import random
+import weakref
 
 import pytest
 from graph_samples import FAMILIES, rebuilt, sample
 
-from graphs import Block, Constant, Mix, Parameter, Softmax, Sum, Topology, families, lower
+from graphs import Block, BlockCost, Constant, Mix, ModelCost, Parameter, Softmax, Sum, Topology, families, lower
+from graphs.cost import _cost_of, cost_of, price
 from graphs.weights import Weight
 
 
@@ -80,7 +83,6 @@ def test_random_programs_of_one_form(seed):
 def _check(topology: Topology) -> None:
     """Plans and digests of topologies of one form, in any order, are those that each has alone."""
     from graphs import canonical
-    from graphs.cost import BlockCost, ModelCost, _cost_of, cost_of, price
 
     rng = random.Random(topology.digest)
     costs = ModelCost(4, 8, tuple(BlockCost(100.0 * i, i) for i in range(topology.depth)))
@@ -94,3 +96,17 @@ def _check(topology: Topology) -> None:
             cached.cache_clear()
         alone = one.with_ops(one.ops)
         assert (alone.certificate, price(lower(alone), costs)) == (text, cost)
+
+
+def test_what_is_remembered_of_a_form_keeps_no_topology_alive():
+    """Without the garbage collector, which a search calls seldom."""
+    gc.disable()
+    try:
+        topology = families.ancre(4)
+        costs = ModelCost(4, 8, (BlockCost(100, 10),) * 4)
+        known = weakref.ref(topology), topology.form, cost_of(topology, costs), topology.digest
+        assert known[1].topology is topology
+        del topology
+        assert known[0]() is None
+    finally:
+        gc.enable()

@@ -1,6 +1,7 @@
 import json
 import resource
 import time
+from types import MappingProxyType
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_what_the_driver_before_us_adds_until_we_hold_the_lock_is_kept(path, mon
     assert len(read(path)) == 5
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
 def test_what_json_cannot_hold_is_refused_whole(path, value):
     before = path.read_bytes()
     log = EventLog(path)
@@ -166,6 +167,15 @@ def test_what_json_cannot_hold_is_refused_whole(path, value):
     assert path.read_bytes() == before
     assert log.append("end")["seq"] == 4
     log.close()
+
+
+def test_texts_and_mappings_of_all_kinds_are_kept(path):
+    log = EventLog(path)
+    given = log.append("result", reason="no such file: \udcff.csv", point=MappingProxyType({"x": 1e-300, "big": 2**70}))
+    log.close()
+    assert given == read(path)[-1]
+    assert given["reason"] == "no such file: \udcff.csv"  # a name that is not UTF-8, as Python writes it
+    assert given["point"] == {"x": 1e-300, "big": 2**70}
 
 
 def test_a_full_disk_says_how_to_go_on_and_loses_only_the_line(path):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.front import nondominated_sort, pareto, signed, winner
+from nas.front import grown, nondominated_sort, pareto, signed, winner
 from nas.records import Status, Trial
 
 
@@ -43,6 +43,14 @@ def test_ranks_are_those_of_peeling_one_front_after_the_other(points):
         expected |= dict.fromkeys(front, rank)
         left, rank = left - front, rank + 1
     assert nondominated_sort(points) == [expected[i] for i in range(len(points))]
+
+
+@given(trials)
+def test_a_front_that_grows_is_the_front_of_all(trials):
+    front = ()
+    for i, one in enumerate(trials):
+        front = grown(front, one, OBJECTIVES)
+        assert front == pareto(trials[: i + 1], OBJECTIVES)
 
 
 @given(trials)

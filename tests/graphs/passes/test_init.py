@@ -6,10 +6,11 @@ from pass_samples import SAMPLES, all_pairs, differences, generic_values, learne
 from torch import nn
 
 import graphs
-from graphs import Block, Plan, Topology, families, lower, passes
-from graphs.cost import wiring_sizes
+from graphs import Block, BlockCost, ModelCost, Plan, Topology, families, lower, passes
+from graphs.cost import price, wiring_sizes
 from graphs.passes import PIPELINE
-from graphs.plan import Step
+from graphs.plan import Step, sketch
+from graphs.rules import verify
 from graphs.traffic import traffic
 
 EVERY = {run.__name__: run for run in (*PIPELINE, passes.to_history, passes.to_streams)}
@@ -25,6 +26,7 @@ def _same(before: Topology, after: Topology, seed: int, *, digest: bool) -> None
         assert kept == {reader: listed[reader] for reader in kept}
     assert not digest or after == before
     assert list(differences(before, after, seed)) == []
+    verify(after)  # which the pass itself does not
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -42,6 +44,7 @@ def test_each_pass_keeps_what_it_is_meant_for(name, draw):
     for seed in range(100):
         topology = SAMPLES[draw](seed)
         after = EVERY[name](topology)
+        verify(after)
         assert list(differences(topology, after, seed)) == [], f"{draw} {seed}"
         assert learned(passes.prune(after)) == learned(passes.prune(topology))
         if name in ("factor", "defer", "group"):
@@ -56,6 +59,8 @@ def test_the_pipeline_keeps_the_exact_meaning_of_what_it_changes(draw):
         topology = SAMPLES[draw](seed)
         plan = lower(topology)
         assert list(differences(topology, plan.topology, seed)) == [], f"{draw} {seed}"
+        costs = ModelCost(3, 12, tuple(BlockCost(10.0 * i, i) for i in range(topology.depth)))
+        assert price(sketch(topology), costs) == price(plan, costs)
         values = exact_values(topology, seed)
         got, expected = run_exactly(plan, values), meanings(topology, values)
         assert got == {reader: expected[reader] for reader in got}
