@@ -108,7 +108,7 @@ class Mix:
     @property
     def static(self) -> bool:
         """Whether it is a linear map with the same matrix for every token and step."""
-        return self.norm is None and not self.weight.per_token and not self.weight.random
+        return self.fixed or (self.norm is None and not self.weight.per_token and not self.weight.random)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -119,11 +119,13 @@ class Mix:
         """For each source how many outputs read it, and whether any of them multiplies it."""
         return self.weight.columns
 
-    @cached_property
+    @property
     def trains(self) -> bool:
         """Whether any of its weights is learned or computed."""
-        if isinstance(self.weight, Constant):
-            return False
+        return not isinstance(self.weight, Constant) and self._trains
+
+    @cached_property
+    def _trains(self) -> bool:
         return self.weight.per_token or any(isinstance(rule, Parameter) for rule in walk(self.weight))
 
 

@@ -11,7 +11,7 @@ def composable(op: Op | None) -> TypeGuard[Mix]:
 
     Weights that are dim x dim matrices are left alone: their products would cost more than the mixes they save.
     """
-    return isinstance(op, Mix) and op.static and op.weight.grain != MATRIX
+    return isinstance(op, Mix) and (op.fixed or (op.static and op.weight.grain != MATRIX))
 
 
 class Names:
