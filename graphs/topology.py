@@ -267,12 +267,10 @@ class Topology:
             ops, self.output if output is None else output, self.depth, self.stem, self.family, self.settings
         )
 
-    def rewritten(self, ops: tuple[Op, ...], output: str | None = None) -> Self:
+    def rewritten(self, ops: tuple[Op, ...], output: str | None = None, stem: str | None = None) -> Self:
         """:meth:`with_ops` without the check of what is legal: what a pass returns, whose end :func:`lower` checks."""
         new = object.__new__(type(self))
-        vars(new).update({one.name: getattr(self, one.name) for one in fields(self)}, ops=ops)
-        if output is not None:
-            vars(new)["output"] = output
+        vars(new).update(self.__getstate__(), ops=ops, output=output or self.output, stem=stem or self.stem)
         return new
 
     def __str__(self) -> str:

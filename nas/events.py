@@ -1,7 +1,7 @@
 """The append-only event log: the truth of a search. Everything else is a view rebuilt from it.
 
-One JSON object a line, numbered by ``seq``. A line is on disk before tables, pages or servers learn of it. The driver
-is the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
+One JSON object a line, numbered by ``seq``. A line is on disk before anything else learns of it. The driver is
+the only writer. A last line without its newline was cut off by a crash and is dropped; any other damage is an
 error, because a silent gap would change what the search proposes next. ``at`` is when a line was written, in
 seconds since 1970: it tells people how long things take, and decides nothing.
 """
@@ -80,14 +80,6 @@ def _decoded(line: bytes) -> Any:
         return pydantic_core.from_json(line, allow_inf_nan=False)
     except ValueError:  # or what its parser does not take: half a surrogate pair, of a file's name that is not UTF-8
         return json.loads(line, parse_constant=_refuse)
-
-
-def _encoded(record: Event) -> bytes:
-    """A record as a line of the log; TypeError and ValueError where JSON cannot hold it."""
-    try:
-        return pydantic_core.to_json(record)
-    except pydantic_core.PydanticSerializationError:
-        return json.dumps(record, allow_nan=False, default=_plain).encode()
 
 
 def _refuse(constant: str) -> None:
@@ -172,16 +164,15 @@ class EventLog:
         Without ``durable`` it survives the death of this process, and from the next :meth:`sync` on a power cut.
         """
         record = {"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)}
-        line = _encoded(record)
-        seen: Event = _decoded(line)  # a number that is none is refused before it is written
+        line = _ENCODER.encode(record).encode()
         with self._named():
             self._file.write(line + b"\n")
             self._file.flush()
         self._dirty = True
         if durable:
             self.sync()
-        self.events.append(seen)
-        return seen
+        self.events.append(_decoded(line))
+        return self.events[-1]
 
     def sync(self) -> None:
         """Bring to the disk what was appended, if it is not there yet."""
@@ -211,3 +202,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} cannot be logged")
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from graphs import Topology
 from graphs.dag import edges_of
 from nas.files import replace_file
-from nas.front import pareto
+from nas.front import grown, pareto
 from nas.halving import BASELINE
 from nas.ledger import Ask, Ledger
 from nas.open_page import page
@@ -180,7 +180,7 @@ class DoorKeeper:
         self._resting.discard(trial.number)
         self._touch(trial.number)
         before = self._places()
-        self._front = pareto((*self._front, trial), self.experiment.objectives)
+        self._front = grown(self._front, trial, self.experiment.objectives)
         after = self._places()
         for number in before.keys() | after.keys():
             if before.get(number) != after.get(number):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.experiment import Experiment
-from nas.front import pareto
+from nas.front import grown, pareto
 from nas.jobs import Report
 from nas.ledger import Ask, Ledger
 from nas.records import Status, Trial
@@ -72,7 +72,7 @@ class ProgressBoard:
         self._bars.update(self._trials, completed=self._done())
 
     def finished(self, trial: Trial) -> None:
-        self._front = pareto((*self._front, trial), self.experiment.objectives)
+        self._front = grown(self._front, trial, self.experiment.objectives)
         self._bars.update(self._trials, completed=self._done())
         self.console.print(self._line(trial), soft_wrap=True)
 

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,6 @@ from graphs import Topology
 from nas import interrupts, side_jobs
 from nas.baselines import baselines
 from nas.collector import spared
-from nas.commits import Commits
 from nas.executors import Executor
 from nas.experiment import Experiment
 from nas.files import replace_file
@@ -45,7 +44,6 @@ from trainers.recipe import Recipe
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
 TOGETHER = 16  # jobs that go to the disk at once, when so many workers are free
-MANY = 64  # while so many jobs run, one wait for the disk serves for all that ends within moments
 
 
 class Study:
@@ -74,23 +72,17 @@ class Study:
         self.priced: dict[int, Priced] = {}
         self.steps: dict[int, int] = {}  # of every trial's budget
         self.front: tuple[Trial, ...] = ()  # so far
-        self.times: dict[str, float] = defaultdict(float)
-        self.commits = Commits(folder.log, self.times)
+        self._unsaid: list[Callable[[], None]] = []  # to observers and to files, of what is not on the disk yet
         self.proposers = proposers_of(experiment, folder.path, self._rank)
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.later: Later | None = None  # while a proposer is waited for
         self.rungs = Rungs(experiment.search.halving, self.ledger, self._steps)
+        self.times: dict[str, float] = defaultdict(float)
 
     @spared()
     def run(self) -> None:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
-        try:
-            self._run()
-        finally:
-            self.commits.commit()
-
-    def _run(self) -> None:
         # Of a search that had ended observers know those that waited then.
         known = {number: self.ledger.trials[number] for number in self.rungs.waiting if self.ledger.ended}
         self._restore_rungs()
@@ -104,19 +96,18 @@ class Study:
                 jobs = list(itertools.islice(iter(self._next_job, None), free))
                 if not jobs:
                     break
-                if running < MANY:
-                    self.commits.commit()  # what ended and what takes its place go to the disk together
-                for job in jobs:  # of those a power cut may take the asks along; they are asked again
+                self._commit()  # what ended and what takes its place go to the disk together
+                for job in jobs:
                     self.executor.submit(job)
                 running += len(jobs)
-            if self.commits.waiting and not (running >= MANY and self._more()):
-                self.commits.commit()
+            if self._unsaid:
+                self._commit()
             if not running and self.later is None:
                 break
             if not running:
                 self._wait()
                 continue
-            if self.later is not None and not self._ready(self.later.seconds):
+            if self.later is not None and not self._ready():
                 continue
             message = self.next_message()
             if isinstance(message, Report):
@@ -129,6 +120,7 @@ class Study:
                 trial = self.ledger.trials[number]
                 if known.get(number) != trial:
                     self._tell(trial)
+            self._commit()
 
     @property
     def exhausted(self) -> bool:
@@ -149,26 +141,32 @@ class Study:
     def timed(self, what: str) -> Timed:
         return Timed(self.times, what)
 
-    def _more(self) -> bool:
-        """Whether a running trial has something to say before the log is to go to the disk again."""
-        early = self.commits.early
-        return early > 0 and self._ready(early)
-
     def _wait(self) -> None:
         """Nothing runs, and a proposer is waited for."""
         assert self.later is not None, "nobody is waited for"
         with self.timed("waiting"):
             time.sleep(self.later.seconds)
 
-    def _ready(self, seconds: float) -> bool:
-        """Whether a running trial has something to say before so many seconds are over."""
+    def _ready(self) -> bool:
+        """Whether a running trial has something to say before a proposer that is waited for is asked again."""
+        assert self.later is not None, "nobody is waited for"
         interrupts.check()
         with self.timed("training"):
-            return self.executor.ready(seconds)
+            return self.executor.ready(self.later.seconds)
 
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
             self.ledger.apply(self.folder.log.append(event, durable=False, **fields))
+
+    def _commit(self) -> None:
+        """Bring the log to the disk; only then observers, and workers behind this, learn of what is in it.
+
+        And only then what it makes needless is deleted: a power cut leaves no log that still needs it.
+        """
+        with self.timed("log"):
+            self.folder.log.sync()
+        while self._unsaid:
+            self._unsaid.pop(0)()
 
     def _next_job(self) -> Job | None:
         """A job to be run again, of a promoted trial, or of the next point; None where there is none for now."""
@@ -222,7 +220,7 @@ class Study:
         ask = self.ledger.asks[-1]
         if plan is not None and ask.number is not None:
             self.priced[ask.number] = plan
-        self.commits.then([partial(observer.asked, ask, reason) for observer in self.observers])
+        self._unsaid += [partial(observer.asked, ask, reason) for observer in self.observers]
         if ask.verdict == "rejected" and ask.number is not None:
             self._finished(self.ledger.trials[ask.number])
         return ask.number if ask.verdict == "job" else None
@@ -230,7 +228,7 @@ class Study:
     def log(self, event: str, **fields: Any) -> None:
         """Log what happened beside the trials: a confirmation, a super-network, warm history."""
         self._log(event, **fields)
-        self.commits.commit()
+        self._commit()
 
     def _plan(self, number: int) -> Priced:
         """The plan of a trial, made again where this process has not made it yet (after a resume)."""
@@ -378,14 +376,14 @@ class Study:
         gone = [self.folder.weight_file(one.number) for one in (*before, trial) if one.number not in kept]
         if not (self.rungs.promotes and trial.status is Status.PRUNED):  # which may go on one day
             gone.append(self.folder.checkpoint_file(trial.number))
-        self.commits.then([partial(path.unlink, missing_ok=True) for path in gone])
+        self._unsaid += [partial(path.unlink, missing_ok=True) for path in gone]
         if trial.number in self.rungs.waiting:  # one hears of its end when the search is over
-            self.commits.then([partial(observer.paused, trial) for observer in self.observers])
+            self._unsaid += [partial(observer.paused, trial) for observer in self.observers]
         else:
             self._tell(trial)
 
     def _tell(self, trial: Trial) -> None:
-        self.commits.then([partial(observer.finished, trial) for observer in self.observers])
+        self._unsaid += [partial(observer.finished, trial) for observer in self.observers]
 
     def _tidy(self) -> None:
         """Drop what a driver that died left behind."""

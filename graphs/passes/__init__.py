@@ -15,6 +15,5 @@ from graphs.topology import Topology
 
 Pass = Callable[[Topology], Topology]
 
-# What lower() runs, in order. The last one only renames, and its result is checked whole: every pass before it keeps
-# what is legal.
+# What lower() runs, in order. Each keeps what is legal, and the last one, which only renames, checks that they did.
 PIPELINE: tuple[Pass, ...] = (prune, fold, prune, factor, fold, defer, forms, group, prune, canonicalise)

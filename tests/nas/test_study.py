@@ -1,11 +1,8 @@
-import contextlib
 import json
 import shutil
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from graphs import Topology, TopologyError
@@ -445,87 +442,6 @@ def test_jobs_of_many_free_workers_go_to_the_disk_together(make, wide, monkeypat
     folder.log.close()
     assert study.ledger.finished == 50
     assert syncs[:4] == [0, TOGETHER, 2 * TOGETHER, 39], "three times for 40 workers, then once for each that is free"
-
-
-class Crowd(Many):
-    """An executor of 100 workers, one of which ends every 10 ms."""
-
-    slots = 100
-
-    def __init__(self, ready=True, fails=10_000):
-        super().__init__()
-        self.now, self.ends, self.is_ready, self.fails, self.asked = 0.0, 0, ready, fails, []
-
-    def submit(self, job):
-        self.jobs.append(job)
-
-    def next(self):
-        if self.said:
-            self.now, self.ends = self.now + 0.01, self.ends + 1
-            if self.ends > self.fails:
-                raise ConnectionError("the cluster is gone")
-        return super().next()
-
-    def ready(self, seconds):
-        self.asked.append(seconds)
-        return self.is_ready
-
-
-@pytest.fixture
-def crowd(make, wide, monkeypatch, tmp_path):
-    """A search by a crowd of workers: where among what ended the disk was waited for, and who was told of what."""
-    sync = EventLog.sync
-
-    def run(executor, trials=250):
-        durable, told, syncs = set(), [], []
-
-        def watched(log):
-            sync(log)
-            durable.update(event["number"] for event in log.events if event["event"] == "result")
-            syncs.append(len(durable))
-
-        class Witness:
-            def asked(self, *_):
-                pass
-
-            reported = asked
-
-            def finished(self, trial):
-                assert trial.number in durable, "somebody is told of what a power cut would take back"
-                told.append(trial.number)
-
-        monkeypatch.setattr(EventLog, "sync", watched)
-        monkeypatch.setattr("nas.commits.time", SimpleNamespace(monotonic=lambda: executor.now))
-        experiment = make(space=wide, trials=trials, search={"sampler": "random", "baselines": False, "halving": None})
-        folder = RunFolder.create(tmp_path / "run", experiment)
-        study = Study(experiment, folder, executor, (Witness(),))
-        with contextlib.suppress(ConnectionError):
-            study.run()
-        folder.log.close()
-        return study, syncs, told
-
-    return run
-
-
-def test_where_many_run_one_wait_for_the_disk_serves_for_what_ends_within_moments(crowd):
-    executor = Crowd()
-    study, syncs, told = crowd(executor)
-    assert sorted(told) == sorted(study.ledger.trials) == list(range(250))
-    steady = [count for count in syncs if 0 < count < 180]
-    assert set(np.diff(steady)) == {25}, "four times a second, of what ends a hundred times a second"
-    assert all(0 < seconds <= 0.25 for seconds in executor.asked)
-
-
-def test_where_nothing_more_comes_soon_it_is_not_waited_for(crowd):
-    _, syncs, told = crowd(Crowd(ready=False))
-    assert set(np.diff([count for count in syncs if count < 180])) <= {0, 1}
-    assert len(told) == 250
-
-
-def test_a_cluster_that_goes_takes_nothing_along_that_is_not_told(crowd):
-    study, syncs, told = crowd(Crowd(fails=37))
-    assert syncs[-1] == 37
-    assert sorted(told) == sorted(study.ledger.trials) == list(range(37))
 
 
 def test_a_node_that_goes_takes_slots_along_and_not_the_search(make, wide, tmp_path):
