@@ -185,9 +185,8 @@ class Topology:
         return certificate(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is worked out and remembered is not copied along, but for the digest."""
-        names = [one.name for one in fields(self)]
-        return {name: value for name, value in vars(self).items() if name in (*names, "digest")}
+        """What is worked out and remembered is not copied along."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @cached_property
     def form(self) -> "Form":
@@ -271,8 +270,7 @@ class Topology:
     def rewritten(self, ops: tuple[Op, ...], output: str | None = None, stem: str | None = None) -> Self:
         """:meth:`with_ops` without the check of what is legal: what a pass returns, whose end :func:`lower` checks."""
         new = object.__new__(type(self))
-        own = {one.name: getattr(self, one.name) for one in fields(self)}
-        vars(new).update(own, ops=ops, output=output or self.output, stem=stem or self.stem)
+        vars(new).update(self.__getstate__(), ops=ops, output=output or self.output, stem=stem or self.stem)
         return new
 
     def __str__(self) -> str:

@@ -1,7 +1,5 @@
 """Plans and prices what is proposed: everything up to the decision whether to train it, each point once."""
 
-from collections.abc import Callable, Iterable
-
 from nas.experiment import Experiment
 from nas.pricing import Judged, judge, judge_topology
 from nas.proposal import Proposal
@@ -15,7 +13,6 @@ class Planner:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self.elsewhere: Callable[[], Iterable[tuple[Point, Judged]]] = tuple  # what was planned in another process
         self._last: dict[Point, Judged] = {}  # the last points that were looked at
         self._digests: dict[Point, str | None] = {}
 
@@ -27,18 +24,10 @@ class Planner:
             return judge_topology(self.experiment, proposal.topology)
         point = proposal.point
         if point not in self._last:
-            for other, found in self.elsewhere():
-                self._remember(other, found)
-                if other == point:  # what is behind it is for later
-                    break
-        if point not in self._last:
-            self._remember(point, judge(self.experiment, point))
+            while len(self._last) >= LOOKED_AT:
+                self._last.pop(next(iter(self._last)))
+            self._last[point] = judge(self.experiment, point)
         return self._last[point]
-
-    def _remember(self, point: Point, found: Judged) -> None:
-        while len(self._last) >= LOOKED_AT:
-            self._last.pop(next(iter(self._last)))
-        self._last[point] = found
 
     def identify(self, point: Point) -> str | None:
         """The digest of a point that may be trained, None for another; worked out once."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from graphs import Topology
 from nas import interrupts, side_jobs
-from nas.ahead import ahead
 from nas.baselines import baselines
 from nas.collector import spared
 from nas.executors import Executor
@@ -84,10 +83,6 @@ class Study:
     @spared()
     def run(self) -> None:
         """Search until the asked number of trials is trained, 20 times as many points were proposed, or all were."""
-        with ahead(self.planner, self.baselines, self.ledger, 0 if self.proposers else self.executor.slots):
-            self._run()
-
-    def _run(self) -> None:
         # Of a search that had ended observers know those that waited then.
         known = {number: self.ledger.trials[number] for number in self.rungs.waiting if self.ledger.ended}
         self._restore_rungs()

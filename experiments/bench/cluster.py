@@ -7,18 +7,15 @@ and the report at the end do not. The trials are drawn from a table: how long on
 experiments/results/wiring4.csv, scaled to a mean of 60 s. Those beyond three medians are left out: there the machine
 was busy with something else. The clock is virtual: while the driver works it advances by what that really took, and
 workers that wait for it are idle; while it has nothing to do it jumps to the next message. So a driver that is too
-slow shows as idle workers. Of each jump 0.2 ms at most are really waited for, so that what plans beside the driver
-(nas/ahead.py) has some time too: 2 ms of the 59 that pass for each trial at 1,024 workers. Its CPU time is a column of
-its own. Shares are of the time until the last trial was placed, the first minute included, in which every worker gets
-its first trial; behind it the workers run dry whatever the driver does. Halving is off (--halving turns it on): all
-trials have their 60 s.
+slow shows as idle workers. Shares are of the time until the last trial was placed, the first minute included, in
+which every worker gets its first trial; behind it the workers run dry whatever the driver does. Halving is off
+(--halving turns it on): all trials have their 60 s.
 """
 
 import argparse
 import csv
 import heapq
 import random
-import resource
 import statistics
 import tempfile
 import time
@@ -52,7 +49,6 @@ objectives:
 train: {{budget_gflops: 300, batch: 64, lr: 2.0e-3, warmup: 0.1}}
 search: {{sampler: {sampler}{halving}}}
 """
-GRANT = 2e-4  # seconds
 HALVING = ", halving: {rungs: 3, keep: 0.34}"
 
 
@@ -90,7 +86,6 @@ class Cluster:
     def next(self) -> Report | Outcome:
         self._stop()
         at, _, message = heapq.heappop(self._events)
-        time.sleep(min(max(at - self.now, 0.0), GRANT))
         self.now = max(self.now, at)
         self.messages += 1
         if isinstance(message, Outcome):
@@ -170,10 +165,7 @@ def measure(workers: int, sampler: str, mean: float, per_worker: int, halving: b
         folder = RunFolder.create(Path(temporary, "run"), experiment)
         cluster = Cluster(workers, seconds, mean)
         study = Study(experiment, folder, cluster)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         study.run()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        beside = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         folder.log.close()
         assert study.ledger.finished == trials, "a trial got lost"
         log = (folder.path / "events.jsonl").stat().st_size
@@ -184,7 +176,6 @@ def measure(workers: int, sampler: str, mean: float, per_worker: int, halving: b
         "virtual_hours": cluster.now / 3600,
         "driver_share": cluster.driven / cluster.until,
         "driver_cpu_share": cluster.driven_cpu / cluster.until,
-        "beside_it_cpu_share": beside / cluster.until,
         "driver_ms_a_trial": 1000 * cluster.driver / trials,
         "workers_wait_share": cluster.waited / (workers * cluster.until),
         "messages_a_second": cluster.messages / cluster.now,
