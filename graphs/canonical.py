@@ -20,7 +20,7 @@ from graphs.order import schedule
 from graphs.passes.prune import prune
 from graphs.scalars import Scalars, softmax_colour
 from graphs.topology import Block, Topology
-from graphs.weights import Number, evaluate
+from graphs.weights import Constant, Number
 from graphs.weights.numbers import Exact, exact
 
 # What a program of fixed numbers is made of.
@@ -70,7 +70,8 @@ def _fixed_certificate(topology: Topology) -> str:
             blocks[op.number] = op
             rows[op.writes] = {op.number: 1}
             continue
-        for value, weights in zip(op.writes, evaluate(op.weight), strict=True):
+        assert isinstance(op.weight, Constant), "a weight that is not fixed"
+        for value, weights in zip(op.writes, op.weight.entries, strict=True):
             row: dict[int, Number] = {}
             for source, weight in zip(op.reads, weights, strict=True):
                 if weight:

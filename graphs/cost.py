@@ -1,6 +1,7 @@
 """What a plan costs, by counting: parameters, FLOPs with the wiring, tensor traffic, live values. No torch."""
 
 import functools
+import operator
 from dataclasses import dataclass
 
 from graphs.errors import TopologyError
@@ -124,7 +125,7 @@ def mix_flops(mix: Mix, dim: int) -> int:
     """
     total = 0
     for row, unit in zip(mix.weight.support(), mix.weight.units(), strict=True):
-        plain = sum(on and one for on, one in zip(row, unit, strict=True))
+        plain = sum(map(operator.and_, row, unit))
         total += mix.weight.grain.flops(dim) * (sum(row) - plain) + dim * max(plain - 1, 0)
     return total + (sum(rule.flops(dim) for rule in generators(mix.weight)) if mix.weight.per_token else 0)
 

@@ -56,14 +56,14 @@ class Traffic:
         self._change(op, -1)
 
     def _change(self, op: Op, sign: int) -> None:
-        beside = self._suspended(op, sign)
+        beside = self._suspended(op, sign) if self._wide else []
         if isinstance(op, Block):
             for value in op.reads:
                 self._read(value, sign, False, False)
             self._resumed(beside)
             return
         keys = op.keys
-        if attention(op) is not None:  # one operator: a source is its own key, and the output is read once more
+        if keys and attention(op) is not None:  # one operator: a source is its own key; the output is read once more
             keys = ()
             self.backward += 2 * sign
             self.kept += sign
@@ -103,12 +103,12 @@ class Traffic:
             if learned:
                 self._keep(value, sign)
             return
-        gathered = counts[GATHERED]
-        counts[GATHERED] = gathered + sign
-        if counts[SCALED] or min(gathered, gathered + sign) > 1:
+        others = counts[GATHERED] if sign > 0 else counts[GATHERED] - 1
+        counts[GATHERED] += sign
+        if others > 1 or counts[SCALED]:
             self.backward += sign
-        elif max(gathered, gathered + sign) > 1:
-            self.backward += sign * (max(gathered, gathered + sign) + 1)
+        elif others == 1:  # with two, both are read and their sum is written
+            self.backward += 3 * sign
 
     def _gather(self, value: str, count: int, scaled: int, learned: int) -> None:
         counts = self._values[value]
@@ -126,8 +126,6 @@ class Traffic:
 
     def _suspended(self, op: Op, sign: int) -> list[Mix]:
         """Other mixes of several outputs for which a source gains its second reader, or loses all but one."""
-        if not self._wide:
-            return []
         most = 2 if sign > 0 else 3 + len(op.uses) - len(set(op.uses))  # an operation may use a value several times
         found = {
             id(mix): mix

@@ -22,6 +22,9 @@ from nas.errors import RunFolderError
 
 Event = dict[str, Any]
 
+# What was written and the file's new length, but not the time of its change, which costs a fifth more.
+_to_disk = getattr(os, "fdatasync", os.fsync)
+
 
 def read(path: Path) -> tuple[Event, ...]:
     """The whole events of a log; RunFolderError names the first damaged line."""
@@ -178,7 +181,7 @@ class EventLog:
         """Bring to the disk what was appended, if it is not there yet."""
         if self._dirty:
             with self._named():
-                os.fsync(self._file.fileno())
+                _to_disk(self._file.fileno())
             self._dirty = False
 
     @contextmanager

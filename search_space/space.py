@@ -1,7 +1,7 @@
 """A search space: depth, families and their parameters, as declared in a YAML file."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from math import prod
@@ -16,7 +16,7 @@ from search_space.document import Document
 from search_space.domain import Choice, Domain, Fixed, FloatRange, IntRange
 from search_space.errors import Key, unknown
 from search_space.family import Family
-from search_space.point import Answers, RandomSuggest, Suggest
+from search_space.point import Answers, RandomSuggest, Suggest, Value
 from search_space.point import Point as Point
 from search_space.schema import Strict, parse
 from search_space.wiring import EDITS, GATES, WIRING, Encoding
@@ -100,14 +100,8 @@ class Space:
         given = point.to_dict()
         answers = Answers(given)
         legal = family.point(self._ask_depth(answers), answers).to_dict()
-        for name, value in legal.items():
-            if name not in given:
-                raise UserError(f"point: {name} is missing")
-            if given[name] != value:
-                raise UserError(f"point: {name} is {given[name]!r}; this space fixes it at {value!r}")
-        for name in given:
-            if name not in legal:
-                raise UserError(f"point: {unknown('name', name, legal)}")
+        if legal != given:
+            raise _difference(given, legal)
         return family.build(point)
 
     def baselines(self) -> tuple[Point, ...]:
@@ -237,3 +231,14 @@ def _every_depth(depth: Domain) -> list[int]:
 
 def _depths(depth: Domain) -> tuple[int, ...]:
     return tuple(int(extreme) for extreme in depth.extremes())
+
+
+def _difference(given: Mapping[str, Value], legal: Mapping[str, Value]) -> UserError:
+    """The first thing that keeps a point from being one of its family."""
+    for name, value in legal.items():
+        if name not in given:
+            return UserError(f"point: {name} is missing")
+        if given[name] != value:
+            return UserError(f"point: {name} is {given[name]!r}; this space fixes it at {value!r}")
+    name = next(name for name in given if name not in legal)
+    return UserError(f"point: {unknown('name', name, legal)}")

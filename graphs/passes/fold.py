@@ -18,6 +18,8 @@ def fold(topology: Topology) -> Topology:
     by a mix, is read as its sources; when both are fixed that saves its write and its read, and otherwise it is
     done only where it adds no source. Learned matrices keep their parameters; the composition is a product.
     """
+    if "_folded" in vars(topology):  # by an earlier fold, with nothing to do
+        return topology
     readers = Counter(value for op in topology.ops for value in op.uses)
     readers[topology.output] += 1
     read_by_mix = {value for op in topology.mixes for value in op.reads}
@@ -44,7 +46,10 @@ def fold(topology: Topology) -> Topology:
     # What is no longer read stays listed here; prune removes it.
     output = alias.get(topology.output, topology.output)
     same = output == topology.output and all(new is old for new, old in zip(ops, order, strict=True))
-    return topology if same else topology.rewritten(tuple(ops), output)
+    if same:
+        vars(topology)["_folded"] = None
+        return topology
+    return topology.rewritten(tuple(ops), output)
 
 
 def _composed(mix: Mix, alias: dict[str, str], inline: dict[str, Terms]) -> Mix:
