@@ -22,7 +22,7 @@ from nas.errors import RunFolderError
 
 Event = dict[str, Any]
 
-# What was written and the file's new length, but not the time of its change, which costs a fifth more.
+# What was written and the file's new length, but not the time of its change, which costs up to a fifth more.
 _to_disk = getattr(os, "fdatasync", os.fsync)
 
 
