@@ -200,7 +200,7 @@ class Search:
     @property
     def results(self) -> int:
         log = self.run / "events.jsonl"
-        return log.read_bytes().count(b'"event": "result"') if log.exists() else 0
+        return log.read_bytes().count(b'"event":"result"') if log.exists() else 0
 
     def _strike(self) -> None:
         """Do what is due to trials that have come as far as their fault."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from graphs.errors import TopologyError
 from graphs.rules import MAX_DEPTH
 from graphs.topology import Block, Mix, Norm, Op, Setting, Topology
-from graphs.weights import Constant, Number, Weight, ones
+from graphs.weights import Number, Weight, ones, row
 
 
 class Builder:
@@ -50,7 +50,7 @@ class Builder:
 
     def weighted(self, name: str, sources: Sequence[str], weights: Sequence[float]) -> str:
         """A sum with fixed weights."""
-        return self.mix(name, sources, Constant((tuple(weights),)))
+        return self.mix(name, sources, row(tuple(weights)))
 
     def topology(self, output: str, family: str, /, **settings: Setting) -> Topology:
         """The finished topology; ``settings`` record the family's parameters."""

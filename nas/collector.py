@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 # New objects between two looks at them: what is in use while a topology is planned is gone by then. And how many looks
 # at new objects there are to one at those that stayed: these are the search's history, and hardly ever garbage.
-OFTEN, SELDOM = 50_000, 50
+OFTEN, SELDOM = 2_000, 1_000
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from nas.events import Event
 from nas.experiment import Confirm, Experiment
 from nas.files import replace_file
 from nas.front import pareto
+from nas.job_for import job_for
 from nas.jobs import NO_TRIAL, Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.pricing import Priced, judged, priced
@@ -192,9 +193,16 @@ class _Todo:
                 self.say(f"confirming {one.name} on seed {one.seed}{at}")
                 name = CHECKPOINTS.replace("*", f"{one.plan.topology.digest}-{one.seed}-{one.plan.steps}")
                 keep = study.folder.path / "checkpoints" / name
-                job = study.job(one.plan, number=NO_TRIAL - place, seed=one.seed)
-                job = replace(job, report_at=reports(one.plan.steps), test=True, keep=keep)
-                yield replace(job, keep_seconds=study.experiment.search.checkpoint_seconds)
+                yield job_for(
+                    study.experiment,
+                    one.plan,
+                    number=NO_TRIAL - place,
+                    seed=one.seed,
+                    report_at=reports(one.plan.steps),
+                    test=True,
+                    keep=keep,
+                    keep_seconds=study.experiment.search.checkpoint_seconds,
+                )
 
         for job, outcome in study.outcomes(jobs(), heard):
             one = pending[NO_TRIAL - job.number]

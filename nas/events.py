@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -166,32 +166,31 @@ class EventLog:
 
         Without ``durable`` it survives the death of this process, and from the next :meth:`sync` on a power cut.
         """
-        record = {"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)}
-        line = _ENCODER.encode(record).encode()
-        with self._named():
+        line = _encoded({"seq": len(self.events), "event": event, **fields, "at": round(time.time(), 3)})
+        record: Event = _decoded(line)
+        try:
             self._file.write(line + b"\n")
             self._file.flush()
+        except OSError as error:
+            raise self._full(error) from error
         self._dirty = True
         if durable:
             self.sync()
-        self.events.append(_decoded(line))
-        return self.events[-1]
+        self.events.append(record)
+        return record
 
     def sync(self) -> None:
         """Bring to the disk what was appended, if it is not there yet."""
         if self._dirty:
-            with self._named():
+            try:
                 _to_disk(self._file.fileno())
+            except OSError as error:
+                raise self._full(error) from error
             self._dirty = False
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunFolderError(
-                f"{self.path}: cannot be written: {error.strerror}; free space and continue with --resume"
-            ) from error
+    def _full(self, error: OSError) -> RunFolderError:
+        why = f"{self.path}: cannot be written: {error.strerror}"
+        return RunFolderError(f"{why}; free space and continue with --resume")
 
     def close(self) -> None:
         if not self._file.closed:
@@ -201,10 +200,22 @@ class EventLog:
             self._file.close()
 
 
+# What fields hold, and need not be looked at. The encoder would write a set too, in an order of its own.
+_PLAIN = {str, int, float, bool, type(None), dict, list, tuple}
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    """A line without its end; TypeError or ValueError where a field cannot be logged."""
+    record = {name: value if type(value) in _PLAIN else _plain(value) for name, value in record.items()}
+    try:
+        return pydantic_core.to_json(record, inf_nan_mode="constants", fallback=_plain)
+    except ValueError:  # or what it does not write: half a surrogate pair
+        return json.dumps(record, default=_plain).encode()
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, str | int | float):  # one of an enumeration, a number of NumPy's
+        return value
     raise TypeError(f"{type(value).__name__} cannot be logged")
-
-
-_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain)

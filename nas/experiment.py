@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -58,8 +59,13 @@ class Data(Strict):
     @property
     def source(self) -> str | catalogue.Source:
         """The same as a value that travels to workers: the kind alone where it has no options."""
-        options = self.model_dump(exclude={"kind"}, exclude_none=True)
-        return catalogue.Source(self.kind, **options) if options else self.kind
+        return _source(self)
+
+
+@lru_cache(maxsize=16)
+def _source(data: Data) -> str | catalogue.Source:
+    options = data.model_dump(exclude={"kind"}, exclude_none=True)
+    return catalogue.Source(data.kind, **options) if options else data.kind
 
 
 class Backbone(Strict):

@@ -5,13 +5,13 @@ follows from the logged gates alone.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from graphs.supernet import Gates, discretised, gate_parameters, gates_of, supernet
 from nas.confirm import at_share
 from nas.errors import ExperimentError
 from nas.events import Event
+from nas.job_for import job_for
 from nas.jobs import NO_TRIAL, Job, Outcome, Report
 from nas.pricing import Priced, priced
 from nas.proposal import Proposal, from_outside
@@ -84,8 +84,8 @@ def train_gates(study: "Study", say: Any) -> None:
 def _train(study: "Study", plan: Priced, path: "Path") -> Outcome:
     """Train it from the start; after a worker's death again."""
     reports = {max(1, round(plan.steps * part / REPORTS)) for part in range(1, REPORTS + 1)}
-    job = study.job(plan, number=NO_TRIAL, seed=study.experiment.seed)
-    job = replace(job, report_at=tuple(sorted(reports)), weights=path)
+    seed, report_at = study.experiment.seed, tuple(sorted(reports))
+    job = job_for(study.experiment, plan, number=NO_TRIAL, seed=seed, report_at=report_at, weights=path)
 
     def begin() -> None:
         study.log("gates", state="begin", digest=plan.topology.digest, depth=plan.topology.depth, spent_flops=0.0)

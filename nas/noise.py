@@ -14,6 +14,7 @@ from nas.baselines import designs
 from nas.confirm import fresh_seeds, quality
 from nas.errors import ExperimentError
 from nas.front import pareto
+from nas.job_for import job_for
 from nas.jobs import NO_TRIAL, Job, Outcome
 from nas.metrics import NOISY
 from nas.pricing import Priced, judged
@@ -152,7 +153,7 @@ def train_replicas(study: "Study", say: Any) -> None:
     def jobs(plan: Priced) -> Iterator[Job]:
         for place, seed in enumerate(seeds):
             say(f"training the residual network of depth {plan.topology.depth} on seed {seed}")
-            yield study.job(plan, number=NO_TRIAL - place, seed=seed)
+            yield job_for(study.experiment, plan, number=NO_TRIAL - place, seed=seed)
 
     for job, outcome in study.outcomes(jobs(plan)):
         _log(study, plan, job.seed, outcome)

@@ -1,5 +1,7 @@
 """Plans and prices what is proposed: everything up to the decision whether to train it, each point once."""
 
+from collections.abc import Container
+
 from nas.experiment import Experiment
 from nas.pricing import Judged, judge, judge_topology
 from nas.proposal import Proposal
@@ -16,23 +18,29 @@ class Planner:
         self._last: dict[Point, Judged] = {}  # the last points that were looked at
         self._digests: dict[Point, str | None] = {}
 
-    def judge(self, proposal: Proposal) -> Judged:
-        """What may be done with a proposal."""
+    def judge(self, proposal: Proposal, known: Container[str] = ()) -> Judged:
+        """What may be done with a proposal; of a point whose digest is ``known`` to the search only that digest."""
         if proposal.problem is not None:
             return Judged(reason=proposal.problem)
         if proposal.topology is not None:
             return judge_topology(self.experiment, proposal.topology)
-        point = proposal.point
+        digest = self.identify(proposal.point)
+        if digest is not None and digest in known:
+            return Judged(known=digest)
+        return self._look(proposal.point)
+
+    def identify(self, point: Point) -> str | None:
+        """The digest of a point that may be trained, None for another; worked out once."""
+        found = self._digests.get(point, "")
+        if found == "":
+            judged = self._look(point)
+            found = judged.digest if judged.reason is None else None
+            self._digests[point] = found
+        return found
+
+    def _look(self, point: Point) -> Judged:
         if point not in self._last:
             while len(self._last) >= LOOKED_AT:
                 self._last.pop(next(iter(self._last)))
             self._last[point] = judge(self.experiment, point)
         return self._last[point]
-
-    def identify(self, point: Point) -> str | None:
-        """The digest of a point that may be trained, None for another; worked out once."""
-        if point not in self._digests:
-            found = self.judge(Proposal(point, ""))
-            allowed = found.topology is not None and found.reason is None
-            self._digests[point] = found.topology.digest if allowed and found.topology is not None else None
-        return self._digests[point]

@@ -99,12 +99,18 @@ def priced(experiment: Experiment, topology: Topology) -> Priced:
 class Judged:
     """What may be done with a point: its topology if legal, its plan if it can be trained, and what speaks against it.
 
-    A plan with a ``reason`` is over a limit.
+    A plan with a ``reason`` is over a limit. Of what the search has seen before only the digest is ``known``.
     """
 
     topology: Topology | None = None
     plan: Priced | None = None
     reason: str | None = None
+    known: str | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """The identity of the program; None of what is illegal, which has none."""
+        return self.known if self.topology is None else self.topology.digest
 
 
 def judge(experiment: Experiment, point: Point) -> Judged:

@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def _ended(run: Path) -> bool:
     with (run / "events.jsonl").open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
         lines = file.read().split(b"\n")[:-1]
-    return bool(lines) and b'"event": "end"' in lines[-1]
+    with suppress(ValueError):  # the end of a longer line
+        return bool(lines) and bool(json.loads(lines[-1])["event"] == "end")
+    return False
 
 
 def _free(run: Path, stem: str) -> str:

@@ -78,6 +78,8 @@ class Rungs:
 
     def promotion(self) -> tuple[int, int] | None:
         """The trial that is to go on next, and its rung: the best at the highest rung that lets one go on."""
+        if not self.promotes:
+            return None
         found: dict[int, set[int]] = defaultdict(set)
         for number in self.waiting:
             rung, _ = self.next(number)

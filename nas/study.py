@@ -8,8 +8,7 @@ import itertools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,12 +21,14 @@ from nas.experiment import Experiment
 from nas.files import replace_file
 from nas.front import grown, pareto, signed
 from nas.halving import BASELINE
+from nas.job_for import job_for
 from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.objectives import values
 from nas.observer import Observer
+from nas.patience import Patience
 from nas.planner import Planner
-from nas.pricing import Priced, backbone_options, counted, priced
+from nas.pricing import Priced, counted, priced
 from nas.proposal import Later, Proposal
 from nas.proposers import proposers_of
 from nas.records import STATUS, CurvePoint, Status, Trial
@@ -39,7 +40,6 @@ from nas.timed import Timed
 from nas.timing import measured, timing
 from nas.verdict import verdict
 from trainers.catalogue import describe
-from trainers.recipe import Recipe
 
 ASKS_PER_TRIAL = 20
 CURVE_POINTS = 10
@@ -77,6 +77,7 @@ class Study:
         self.queue: list[Job] = []  # of trials cut off by the end of an earlier driver or of their worker
         self.done = False  # whether nothing is left to propose
         self.later: Later | None = None  # while a proposer is waited for
+        self.patience = Patience()
         self.rungs = Rungs(experiment.search.halving, self.ledger, self._steps)
         self.times: dict[str, float] = defaultdict(float)
 
@@ -92,35 +93,57 @@ class Study:
         self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
         while True:
-            while (free := min(self.executor.slots - running, TOGETHER)) > 0:  # a node that goes takes slots along
-                jobs = list(itertools.islice(iter(self._next_job, None), free))
-                if not jobs:
-                    break
-                self._commit()  # what ended and what takes its place go to the disk together
-                for job in jobs:
-                    self.executor.submit(job)
-                running += len(jobs)
-            if self._unsaid:
-                self._commit()
-            if not running and self.later is None:
-                break
+            held = self.patience.left(self.executor.slots) if running else 0.0
+            if not held:
+                running = self._fill(running)
             if not running:
-                self._wait()
+                if self.later is None:
+                    break
+                with self.timed("waiting"):  # for a proposer
+                    time.sleep(self.later.seconds)
                 continue
-            if self.later is not None and not self._ready():
+            message = self._heard(held)
+            if message is None:
                 continue
-            message = self.next_message()
             if isinstance(message, Report):
                 self._report(message)
             else:
                 running -= 1
                 self._outcome(message)
+                self.patience.ended()
         if not self.ledger.ended:
             for number in sorted(self.rungs.waiting):
                 trial = self.ledger.trials[number]
                 if known.get(number) != trial:
                     self._tell(trial)
             self._commit()
+
+    def _fill(self, running: int) -> int:
+        """Give jobs to free workers, as far as there are jobs; how many run then."""
+        while (free := min(self.executor.slots - running, TOGETHER)) > 0:  # a node that goes takes slots along
+            jobs = list(itertools.islice(iter(self._next_job, None), free))
+            if not jobs:
+                break
+            self._commit()  # what ended and what takes its place go to the disk together
+            for job in jobs:
+                self.executor.submit(job)
+            running += len(jobs)
+        if self._unsaid:
+            self._commit()
+        self.patience.served()
+        return running
+
+    def _heard(self, held: float) -> Report | Outcome | None:
+        """What the executor says next; None where free workers, or a proposer, have waited for it long enough."""
+        waits = ([held] if held else []) + ([] if self.later is None else [self.later.seconds])
+        try:
+            if waits and not self._ready(min(waits)):
+                self.patience.served()
+                return None
+            return self.next_message()
+        except BaseException:  # Ctrl-C, or a cluster that is gone: what has ended is told
+            self._commit()
+            raise
 
     @property
     def exhausted(self) -> bool:
@@ -141,18 +164,11 @@ class Study:
     def timed(self, what: str) -> Timed:
         return Timed(self.times, what)
 
-    def _wait(self) -> None:
-        """Nothing runs, and a proposer is waited for."""
-        assert self.later is not None, "nobody is waited for"
-        with self.timed("waiting"):
-            time.sleep(self.later.seconds)
-
-    def _ready(self) -> bool:
-        """Whether a running trial has something to say before a proposer that is waited for is asked again."""
-        assert self.later is not None, "nobody is waited for"
+    def _ready(self, seconds: float) -> bool:
+        """Whether a running trial has something to say within so many seconds."""
         interrupts.check()
         with self.timed("training"):
-            return self.executor.ready(self.later.seconds)
+            return self.executor.ready(seconds)
 
     def _log(self, event: str, **fields: Any) -> None:
         with self.timed("log"):
@@ -213,7 +229,9 @@ class Study:
         """Log a proposal and its verdict; the trial's number if it is to be trained."""
         index = len(self.ledger.asks)
         with self.timed("planning"):
-            fields, reason, plan = verdict(self.experiment, self.ledger, self.planner.judge(proposal))
+            fields, reason, plan = verdict(
+                self.experiment, self.ledger, self.planner.judge(proposal, self.ledger.digests)
+            )
         point = proposal.point.to_dict()
         fields |= dict(proposal.extra)
         self._log("ask", ask=index, source=proposal.source, point=point, seed=self.experiment.seed, **fields)
@@ -247,13 +265,17 @@ class Study:
         """The job of an asked trial: measured along the way, asked about at rungs, its weights kept."""
         with self.timed("planning"):
             asked = self.ledger.open[number]
-            steps = self._plan(number).steps
-            curve = {max(1, round(steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
-            return replace(
-                self.job(self._plan(number), number=number, seed=self.experiment.seed, topology=asked["topology"]),
+            plan = self._plan(number)
+            curve = {max(1, round(plan.steps * part / CURVE_POINTS)) for part in range(1, CURVE_POINTS + 1)}
+            return job_for(
+                self.experiment,
+                plan,
+                number=number,
+                seed=self.experiment.seed,
+                topology=asked["topology"],
                 report_at=tuple(sorted(curve.union(self.rungs.steps(number).values()))),
                 ask_at=self.rungs.ask_at(number),
-                latency=timing(self.experiment, self._plan(number), self.ledger),
+                latency=timing(self.experiment, plan, self.ledger),
                 weights=self.folder.weight_file(number),
                 keep=self.folder.checkpoint_file(number),
                 keep_seconds=self.experiment.search.checkpoint_seconds,
@@ -261,22 +283,6 @@ class Study:
                 last=self.ledger.losses.get(number, 0) >= self.experiment.search.retries,
                 metadata={"digest": asked["digest"], "number": str(number), "seed": str(self.experiment.seed)},
             )
-
-    def job(self, plan: Priced, *, number: int, seed: int, topology: Mapping[str, Any] | None = None) -> Job:
-        """A topology, or its JSON form where that is there, to be trained on ``seed``, with nothing asked or kept."""
-        train = self.experiment.train
-        return Job(
-            number=number,
-            topology=plan.topology.to_dict() if topology is None else topology,
-            data=self.experiment.data.source,
-            backbone=backbone_options(self.experiment),
-            recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
-            seed=seed,
-            steps=plan.steps,
-            flops_per_step=plan.flops_per_step,
-            report_at=(),
-            seconds_limit=self.experiment.resources.seconds,
-        )
 
     def _objectives(
         self, number: int, accuracy: float, loss: float, seconds: float, curve: Iterable[CurvePoint]

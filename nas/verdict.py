@@ -12,23 +12,23 @@ def verdict(experiment: Experiment, ledger: Ledger, found: Judged) -> tuple[dict
     number = len(ledger.digests)
     fields: dict[str, Any] = {"verdict": "rejected", "number": number}
     fields |= {"flops": 0.0, "parameters": 0, "traffic": 0.0, "budget_flops": 0.0}
-    topology, plan, reason = found.topology, found.plan, found.reason
-    if topology is None:  # what is illegal has no program to take a digest of; its number stands in
+    digest, plan, reason = found.digest, found.plan, found.reason
+    if digest is None:  # what is illegal has no program to take a digest of; its number stands in
         return fields | {"digest": f"illegal:{number}", "reason": reason}, reason, None
-    twin = ledger.digests.get(topology.digest)
+    twin = ledger.digests.get(digest)
     if twin is not None:
-        fields = {"verdict": "duplicate", "digest": topology.digest, "number": None, "twin": twin}
+        fields = {"verdict": "duplicate", "digest": digest, "number": None, "twin": twin}
         return fields, f"the same topology as trial {twin}", None
     if plan is None:  # not for this backbone, or the budget is below one step
-        return fields | {"digest": topology.digest, "reason": reason}, reason, None
+        return fields | {"digest": digest, "reason": reason}, reason, None
     fields = {
         "verdict": "job" if reason is None else "rejected",
-        "digest": topology.digest,
+        "digest": digest,
         "number": number,
         "flops": float(plan.cost.flops),
         "parameters": plan.cost.parameters,
         "traffic": float(plan.cost.traffic),
         "budget_flops": experiment.train.budget_gflops * 1e9,
-        "topology": topology.to_dict(),
+        "topology": plan.topology.to_dict(),
     }
     return fields | ({} if reason is None else {"reason": reason}), reason, plan

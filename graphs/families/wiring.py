@@ -7,7 +7,7 @@ from graphs.builder import Builder
 from graphs.errors import TopologyError
 from graphs.families.arguments import real
 from graphs.topology import Topology
-from graphs.weights import Constant, Parameter
+from graphs.weights import Parameter, row
 
 NO_WEIGHTS: Mapping[tuple[int, int], float] = MappingProxyType({})
 
@@ -44,13 +44,13 @@ def wiring(
     values = [build.stem]
     for node in range(1, depth + 2):
         sources = [values[i] for i in sorted(incoming[node])]
-        row = tuple(weights.get((i, node), 1) for i in sorted(incoming[node]))
+        entries = tuple(weights.get((i, node), 1) for i in sorted(incoming[node]))
         if len(sources) == 1:
             read = sources[0]
         elif learned:
-            read = build.mix(f"u{node}", sources, Parameter(f"edges{node}", (row,)))
+            read = build.mix(f"u{node}", sources, Parameter(f"edges{node}", (entries,)))
         else:
-            read = build.mix(f"u{node}", sources, Constant((row,)))
+            read = build.mix(f"u{node}", sources, row(entries))
         if node == depth + 1:
             gates = {"weights": " ".join(f"{i}-{j}:{weights[i, j]:g}" for i, j in sorted(weights))} if weights else {}
             return build.topology(read, "wiring", edges=_text(edges), **gates, learned=learned)

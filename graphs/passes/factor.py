@@ -8,7 +8,7 @@ from graphs.order import schedule
 from graphs.passes.linear import Names
 from graphs.topology import Mix, Op, Topology
 from graphs.traffic import Traffic
-from graphs.weights import Constant, Number
+from graphs.weights import Constant, Number, row
 from graphs.weights.numbers import exact
 
 RECENT = 4  # how many earlier combinations a consumer is compared with, beside those that begin as it does
@@ -61,7 +61,7 @@ def factor(topology: Topology) -> Topology:
 
 
 def _mix(value: str, terms: Terms) -> Mix:
-    return Mix(tuple(terms), (value,), Constant((tuple(terms.values()),)))
+    return Mix(tuple(terms), (value,), row(tuple(terms.values())))
 
 
 def ratio(number: Number, unit: Number) -> Number:

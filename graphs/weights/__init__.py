@@ -38,6 +38,7 @@ from graphs.weights.leaves import Parameter as Parameter
 from graphs.weights.leaves import checked_name as checked_name
 from graphs.weights.leaves import identity as identity
 from graphs.weights.leaves import ones as ones
+from graphs.weights.leaves import row as row
 from graphs.weights.numbers import Flags as Flags
 from graphs.weights.numbers import Matrix as Matrix
 from graphs.weights.numbers import Number as Number

@@ -7,7 +7,7 @@ from typing import Literal
 
 from graphs.errors import TopologyError
 from graphs.weights.grain import CHANNEL, MATRIX, SCALAR, Grain
-from graphs.weights.numbers import Flags, Matrix, finite, matrix, shape_of
+from graphs.weights.numbers import PLAIN, Flags, Matrix, Number, finite, matrix, shape_of
 from graphs.weights.rule import Rule, Values
 
 Start = Literal["zeros", "normal"]
@@ -239,6 +239,17 @@ class Generated(Rule):
         return ((0,) * self.outputs[1],) * self.outputs[0]
 
 
+def row(entries: tuple[Number, ...]) -> Constant:
+    """The fixed matrix of one output. Equal rows of whole numbers are one object: what it remembers serves them all."""
+    return _row(entries) if set(map(type, entries)) == PLAIN else Constant((entries,))
+
+
+@functools.lru_cache(maxsize=1024)
+def _row(entries: tuple[int, ...]) -> Constant:
+    return Constant((entries,))
+
+
+@functools.lru_cache(maxsize=256)
 def ones(outputs: int, sources: int) -> Constant:
     """The plain sum: every output is the sum of all sources."""
     return Constant(((1,) * sources,) * outputs)

@@ -1,9 +1,14 @@
 import json
 import resource
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from nas import events
 from nas.errors import RunFolderError
@@ -158,7 +163,7 @@ def test_what_the_driver_before_us_adds_until_we_hold_the_lock_is_kept(path, mon
     assert len(read(path)) == 5
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
+@pytest.mark.parametrize("value", [float("nan"), {"deep": [float("inf")]}, {1, 2}, object(), [object()]])
 def test_what_json_cannot_hold_is_refused_whole(path, value):
     before = path.read_bytes()
     log = EventLog(path)
@@ -176,6 +181,29 @@ def test_texts_and_mappings_of_all_kinds_are_kept(path):
     assert given == read(path)[-1]
     assert given["reason"] == "no such file: \udcff.csv"  # a name that is not UTF-8, as Python writes it
     assert given["point"] == {"x": 1e-300, "big": 2**70}
+
+
+@settings(max_examples=200)
+@drawn(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+        | st.just("half a pair \udcff"),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_what_json_can_hold_reads_back_as_it_was(value):
+    with TemporaryDirectory() as folder:
+        log = EventLog(Path(folder, "events.jsonl"))
+        given = log.append("note", value=value)
+        log.close()
+        assert json.dumps(given["value"]) == json.dumps(value)  # the sign of a zero too
+        assert read(log.path) == (given,)
+        assert json.loads(log.path.read_bytes()) == given  # any reader of JSON
 
 
 def test_a_full_disk_says_how_to_go_on_and_loses_only_the_line(path):

@@ -39,6 +39,18 @@ def test_it_forgets_plans_but_no_digest(make, looked, monkeypatch):
     assert len(looked) == 3
 
 
+def test_of_what_the_search_knows_only_the_digest_is_looked_up(make, looked, monkeypatch):
+    monkeypatch.setattr(module, "LOOKED_AT", 1)
+    planner = Planner(make())
+    point, other = (planner.experiment.space.residual(depth) for depth in (2, 3))
+    first = planner.judge(Proposal(point, "x"), {})
+    assert (first.digest, first.plan.topology.digest) == (families.residual(2).digest,) * 2
+    planner.judge(Proposal(other, "x"), {first.digest})
+    again = planner.judge(Proposal(point, "x"), {first.digest})
+    assert (again.digest, again.topology, again.plan, again.reason) == (first.digest, None, None, None)
+    assert looked == [families.residual(2).digest, families.residual(3).digest]
+
+
 def test_what_may_not_be_trained_has_no_identity(make):
     planner = Planner(make(limits={"flops": 1.0}))
     point = planner.experiment.space.residual(3)

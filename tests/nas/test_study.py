@@ -9,6 +9,7 @@ from graphs import Topology, TopologyError
 from nas import interrupts
 from nas.events import EventLog, read
 from nas.front import pareto
+from nas.job_for import job_for
 from nas.jobs import Outcome, Report
 from nas.layers import Layers
 from nas.ledger import Ledger
@@ -362,7 +363,7 @@ def test_a_job_carries_everything_a_worker_needs(make, study, fake, tmp_path):
     assert (job.number, job.data, job.seed, job.recipe.threads, job.recipe.batch) == (trial.number, "digits", 3, 1, 32)
     assert job.steps * job.flops_per_step <= trial.budget_flops < (job.steps + 1) * job.flops_per_step
     assert not job.test
-    again = done.job(done._plan(trial.number), number=trial.number, seed=9)
+    again = job_for(done.experiment, done._plan(trial.number), number=trial.number, seed=9)
     assert replace(again, seed=3, report_at=job.report_at, ask_at=job.ask_at) == replace(
         job, metadata={}, weights=None, keep=None
     )
@@ -426,22 +427,90 @@ class Many:
         return Outcome(job.number, "complete", job.steps, 1.0, job.number / 100, 1.0)
 
 
-def test_jobs_of_many_free_workers_go_to_the_disk_together(make, wide, monkeypatch, tmp_path):
-    experiment = make(space=wide, trials=50, search={"sampler": "random", "halving": None})
-    folder = RunFolder.create(tmp_path / "run", experiment)
-    executor, sync, syncs = Many(), EventLog.sync, []
+@pytest.fixture
+def many(make, wide, monkeypatch, tmp_path):
+    """Searches 50 trials on the executor; gives the study, and at each sync how many jobs ran and had ended."""
 
-    def watched(log):
-        sync(log)
-        executor.durable = [event.get("number") for event in log.events if event["event"] == "ask"]
-        syncs.append(len(executor.jobs))
+    def run(executor, *observers):
+        experiment = make(space=wide, trials=50, search={"sampler": "random", "halving": None})
+        folder = RunFolder.create(tmp_path / "run", experiment)
+        sync, syncs = EventLog.sync, []
 
-    monkeypatch.setattr(EventLog, "sync", watched)
-    study = Study(experiment, folder, executor)
-    study.run()
-    folder.log.close()
+        def watched(log):
+            sync(log)
+            kinds = [event["event"] for event in log.events]
+            executor.durable = [event.get("number") for event in log.events if event["event"] == "ask"]
+            syncs.append((len(executor.jobs), kinds.count("result")))
+
+        monkeypatch.setattr(EventLog, "sync", watched)
+        study = Study(experiment, folder, executor, observers)
+        try:
+            study.run()
+        finally:
+            folder.log.close()
+        return study, syncs
+
+    return run
+
+
+def test_jobs_of_many_free_workers_go_to_the_disk_together(many):
+    study, syncs = many(Many())
     assert study.ledger.finished == 50
-    assert syncs[:4] == [0, TOGETHER, 2 * TOGETHER, 39], "three times for 40 workers, then once for each that is free"
+    running = [jobs for jobs, _ in syncs]
+    assert running[:4] == [0, TOGETHER, 2 * TOGETHER, 39], "thrice for 40 workers, then once for each that is free"
+
+
+class Large(Many):
+    """One in which four workers that are free are few."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = []
+
+    def ready(self, seconds):
+        self.waits.append(seconds)
+        return True
+
+
+def test_free_workers_of_a_large_cluster_go_to_the_disk_together(many, monkeypatch):
+    monkeypatch.setattr("nas.patience.SHARE", 10)
+    monkeypatch.setattr("nas.patience.SOON", 60.0)
+    executor = Large()
+    study, syncs = many(executor)
+    assert study.ledger.finished == 50
+    assert syncs[3:6] == [(36, 4), (36, 8), (36, 12)]
+    assert len(syncs) == 3 + 13 + 1, "for 40 workers that begin, for every four that end, and at the end"
+    assert all(59.0 < wait <= 60.0 for wait in executor.waits)
+
+
+def test_one_that_is_free_is_served_when_no_other_joins_it_soon(many, monkeypatch):
+    class Slow(Large):
+        def ready(self, seconds):
+            return False
+
+    monkeypatch.setattr("nas.patience.SHARE", 10)
+    executor = Slow()
+    study, syncs = many(executor)
+    assert study.ledger.finished == 50
+    assert syncs[3:6] == [(39, 1), (39, 2), (39, 3)]
+
+
+def test_what_has_ended_is_told_when_the_search_stops_while_free_workers_wait(many, monkeypatch):
+    class Stopping(Large):
+        def ready(self, seconds):
+            raise KeyboardInterrupt
+
+    class Heard:
+        asked = reported = paused = staticmethod(lambda *given: None)
+
+        def finished(self, trial):
+            ended.append(trial.number)
+
+    monkeypatch.setattr("nas.patience.SHARE", 10)
+    executor, ended = Stopping(), []
+    with pytest.raises(KeyboardInterrupt):
+        many(executor, Heard())
+    assert ended == [0]
 
 
 def test_a_node_that_goes_takes_slots_along_and_not_the_search(make, wide, tmp_path):
