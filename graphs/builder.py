@@ -22,7 +22,8 @@ class Builder:
 
     def block(self, number: int, value: str, hints: Mapping[str, Number] | None = None) -> str:
         """Block ``number`` reads ``value``; returns its output. ``hints``: what the method changes inside it."""
-        return self.ported(number, {"in": value}, hints)
+        self._ops.append(Block(number, (value,), f"y{number}", hints=tuple(hints.items()) if hints else ()))
+        return f"y{number}"
 
     def ported(self, number: int, reads: Mapping[str, str], hints: Mapping[str, Number] | None = None) -> str:
         """Block ``number`` reads one value per port, in this order; returns its output."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from graphs.errors import TopologyError
 from graphs.form import Form
-from graphs.plan import Plan, sketch
+from graphs.plan import Plan, peak_of, sketch
 from graphs.topology import Mix, Topology
-from graphs.traffic import Traffic
+from graphs.traffic import counts
 from graphs.weights import Constant, Generated, Parameter, generators, walk
 
 # One forward and a backward of twice its size: the usual count of a training step.
@@ -68,40 +68,43 @@ class Cost:
 
 def price(plan: Plan, costs: ModelCost) -> Cost:
     """Count what ``plan`` costs with blocks of the given costs; pruned blocks keep parameters but do not run."""
-    depth = plan.topology.depth
+    return _price(plan.topology, costs)
+
+
+def _price(lowered: Topology, costs: ModelCost) -> Cost:
+    depth = lowered.depth
     if len(costs.blocks) != depth:
         raise TopologyError(f"the topology has {depth} blocks, but costs of {len(costs.blocks)} were given")
-    runs = [block.number for block in plan.topology.blocks]
-    block_flops = costs.fixed.flops + sum(costs.blocks[number - 1].flops for number in runs)
-    wiring_flops = sum(mix_flops(mix, costs.dim) for mix in plan.mixes) * costs.tokens
-    backward = backward_pass(plan)
-    wiring_parameters = sum(wiring_sizes(plan, costs.dim).values())
+    block_flops = costs.fixed.flops + sum(costs.blocks[block.number - 1].flops for block in lowered.blocks)
+    wiring_flops = sum(mix_flops(mix, costs.dim) for mix in lowered.mixes) * costs.tokens
+    moved = counts(lowered)
+    wiring_parameters = sum(wiring_sizes(lowered, costs.dim).values())
     return Cost(
         flops=block_flops + wiring_flops,
         block_flops=block_flops,
         wiring_flops=wiring_flops,
         parameters=costs.fixed.parameters + sum(cost.parameters for cost in costs.blocks) + wiring_parameters,
         wiring_parameters=wiring_parameters,
-        forward_traffic=sum(step.reads + step.writes for step in plan.steps),
-        backward_traffic=backward.traffic,
-        peak_live=plan.peak,
-        kept=backward.kept,
+        forward_traffic=sum(len(mix.uses) + len(mix.writes) for mix in lowered.mixes),
+        backward_traffic=moved.backward,
+        peak_live=peak_of(lowered),
+        kept=moved.kept,
     )
 
 
 def cost_of(topology: Topology, costs: ModelCost) -> Cost:
     """:func:`price` of the topology's plan, which those that differ in temperatures alone share."""
     if all(mix.fixed for mix in topology.mixes):  # hardly ever asked for twice, and cheap to plan
-        return price(sketch(topology), costs)
+        return _price(sketch(topology), costs)
     return _cost_of(topology.form, costs)
 
 
 @functools.lru_cache(maxsize=256)
 def _cost_of(form: Form, costs: ModelCost) -> Cost:
-    return price(sketch(form.topology), costs)
+    return _price(sketch(form.topology), costs)
 
 
-def wiring_sizes(plan: Plan, dim: int) -> dict[str, int]:
+def wiring_sizes(plan: Plan | Topology, dim: int) -> dict[str, int]:
     """Learned scalars by parameter name, for hidden states of ``dim`` channels; a tied one counts once."""
     sizes = {}
     for mix in plan.mixes:
@@ -128,17 +131,3 @@ def mix_flops(mix: Mix, dim: int) -> int:
         plain = sum(map(operator.and_, row, unit))
         total += mix.weight.grain.flops(dim) * (sum(row) - plain) + dim * max(plain - 1, 0)
     return total + (sum(rule.flops(dim) for rule in generators(mix.weight)) if mix.weight.per_token else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Backward:
-    """What the wiring's backward pass moves, in Td, and how many hidden states it needs kept."""
-
-    traffic: int
-    kept: int
-
-
-def backward_pass(plan: Plan) -> Backward:
-    """The wiring's backward pass; :class:`graphs.traffic.Traffic` says how it is counted."""
-    count = Traffic(step.op for step in plan.steps)
-    return Backward(count.backward, count.kept)

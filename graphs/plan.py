@@ -1,11 +1,12 @@
 """Lowering: a topology becomes a straight-line plan that can be printed, priced and followed."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from graphs.order import schedule
-from graphs.passes import PIPELINE, Pass
+from graphs.passes import PIPELINE
 from graphs.topology import Block, Mix, Op, Topology
 from graphs.weights import (
     Bernoulli,
@@ -65,7 +66,7 @@ class Plan:
     @property
     def peak(self) -> int:
         """Most hidden states alive at once during inference."""
-        return max((step.live + len(step.frees) for step in self.steps), default=1)
+        return peak_of(self.topology)
 
     def __str__(self) -> str:
         lines = [
@@ -87,32 +88,27 @@ def lower(topology: Topology, observe: Callable[[str, Topology], None] | None = 
 
     ``observe(name, topology)`` is called with the input as ``"verify"`` and after every pass with its name.
     """
-    return _planned(topology, PIPELINE, observe)
-
-
-def sketch(topology: Topology) -> Plan:
-    """:func:`lower` without the last pass, which renames and checks: to be counted, and not to be run."""
-    return _planned(topology, PIPELINE[:-1])
-
-
-def _planned(
-    source: Topology, passes: tuple[Pass, ...], observe: Callable[[str, Topology], None] | None = None
-) -> Plan:
-    topology = source
     if observe is not None:
         observe("verify", topology)
-    for step in passes:
-        topology = step(topology)
+    found = topology
+    for step in PIPELINE:
+        found = step(found)
         if observe is not None:
-            observe(step.__name__, topology)
-    return Plan(topology, steps_of(topology), source)
+            observe(step.__name__, found)
+    return Plan(found, steps_of(found), topology)
+
+
+def sketch(topology: Topology) -> Topology:
+    """What :func:`lower` runs, but for the last pass, which renames and checks: to be counted, and not to be run."""
+    for step in PIPELINE[:-1]:
+        topology = step(topology)
+    return topology
 
 
 def steps_of(topology: Topology) -> tuple[Step, ...]:
     """The operations in order, with what each frees and the buffers it may write to."""
     order = schedule(topology)
-    last = {value: i for i, op in enumerate(order) for value in (*op.outputs, *op.uses)}
-    last[topology.output] = len(order)
+    last = _last(topology)
     live = 1
     place = {topology.stem: 0}
     free: list[int] = []
@@ -132,6 +128,25 @@ def steps_of(topology: Topology) -> tuple[Step, ...]:
         live += len(op.outputs) - len(frees)
         steps.append(Step(op, frees, live, tuple(buffers)))
     return tuple(steps)
+
+
+def peak_of(topology: Topology) -> int:
+    """Most hidden states alive at once while the operations run in order, each freed at its last use."""
+    ends = Counter(_last(topology).values())
+    live = peak = 1
+    for i, op in enumerate(schedule(topology)):
+        live += len(op.outputs)
+        peak = max(peak, live)
+        live -= ends[i]
+    return peak
+
+
+def _last(topology: Topology) -> dict[str, int]:
+    """Where in the order each value is used last; the output stays, and what nobody reads goes at once."""
+    order = schedule(topology)
+    last = {value: i for i, op in enumerate(order) for value in (*op.outputs, *op.uses)}
+    last[topology.output] = len(order)
+    return last
 
 
 def _text(op: Op) -> str:

@@ -19,11 +19,9 @@ Setting = bool | int | float | str
 
 
 def _freeze(op: "Op", *names: str) -> None:
-    """Lists of names become tuples; passes give tuples, and many."""
+    """Lists become tuples; passes give tuples, and many."""
     for name in names:
-        value = getattr(op, name)
-        if type(value) is not tuple:
-            object.__setattr__(op, name, tuple(value))
+        object.__setattr__(op, name, tuple(getattr(op, name)))
 
 
 def _hint_name(hint: tuple[str, Number]) -> str:
@@ -47,7 +45,8 @@ class Block:
     hints: tuple[tuple[str, Number], ...] = ()
 
     def __post_init__(self) -> None:
-        _freeze(self, "reads", "ports", "hints")
+        if type(self.reads) is not tuple or type(self.ports) is not tuple or type(self.hints) is not tuple:
+            _freeze(self, "reads", "ports", "hints")
         if self.hints:
             object.__setattr__(self, "hints", tuple(sorted(map(tuple, self.hints), key=_hint_name)))
         if not self.name:
@@ -93,7 +92,8 @@ class Mix:
     norm: Norm | None = None
 
     def __post_init__(self) -> None:
-        _freeze(self, "reads", "writes", "keys")
+        if type(self.reads) is not tuple or type(self.writes) is not tuple or type(self.keys) is not tuple:
+            _freeze(self, "reads", "writes", "keys")
 
     @property
     def uses(self) -> tuple[str, ...]:

@@ -5,14 +5,33 @@ One unit is a pass over one hidden state (Td). Blocks' own reading and writing i
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from graphs.attention import attention
 from graphs.topology import Block, Mix, Op, Topology
 
 
+class Counts(NamedTuple):
+    """What :class:`Traffic` counts of a whole topology."""
+
+    forward: int
+    backward: int
+    kept: int
+
+
+def counts(topology: Topology) -> Counts:
+    """The traffic of the wiring as it is written; counted once per topology, which several passes and prices ask."""
+    known: Counts | None = vars(topology).get("_counts")
+    if known is None:
+        count = Traffic(topology.ops)
+        known = vars(topology)["_counts"] = Counts(count.forward, count.backward, count.kept)
+    return known
+
+
 def traffic(topology: Topology) -> int:
     """Forward and backward traffic of the wiring as it is written."""
-    return Traffic(topology.ops).total
+    found = counts(topology)
+    return found.forward + found.backward
 
 
 # How one value is read, a list of five counts (plain lists: this is asked for every edge of every candidate).

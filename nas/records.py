@@ -46,10 +46,6 @@ class CurvePoint:
     accuracy: float | None = None
     loss: float | None = None  # nats per label
 
-    def to_dict(self) -> dict[str, float | None]:
-        """The values by name, as the event log has them."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
 class Trial:

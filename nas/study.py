@@ -301,12 +301,12 @@ class Study:
 
     def _report(self, report: Report) -> None:
         plan = self._plan(report.number)
-        point = CurvePoint(
-            report.step, report.step * plan.flops_per_step, report.train_loss, report.accuracy, report.loss
-        )
+        point = {"step": report.step, "flops": report.step * plan.flops_per_step, "train_loss": report.train_loss}
+        point |= {"accuracy": report.accuracy, "loss": report.loss}
         kept = ({"kept": True} if report.kept else {}) | measured(report, plan, self.ledger)
-        self._log("report", number=report.number, point=point.to_dict(), **kept)
-        self._enter_rung(report.number, point, self.ledger.curves[report.number].values())
+        self._log("report", number=report.number, point=point, **kept)
+        curve = self.ledger.curves[report.number]
+        self._enter_rung(report.number, curve[report.step], curve.values())
         for observer in self.observers:
             observer.reported(report, plan.steps)
         if report.asks:  # what is answered follows from the log again: no need to wait for the disk

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from nas.experiment import Experiment
 from nas.jobs import Job, Outcome, Report
+from nas.patience import Patience
 from nas.run_folder import RunFolder
 from nas.study import Study
 
@@ -165,6 +166,7 @@ def measure(workers: int, sampler: str, mean: float, per_worker: int, halving: b
         folder = RunFolder.create(Path(temporary, "run"), experiment)
         cluster = Cluster(workers, seconds, mean)
         study = Study(experiment, folder, cluster)
+        study.patience = Patience(clock=lambda: cluster.now)
         study.run()
         folder.log.close()
         assert study.ledger.finished == trials, "a trial got lost"

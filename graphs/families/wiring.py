@@ -43,8 +43,9 @@ def wiring(
         real(f"the weight of edge {edge!r}", weight)
     values = [build.stem]
     for node in range(1, depth + 2):
-        sources = [values[i] for i in sorted(incoming[node])]
-        entries = tuple(weights.get((i, node), 1) for i in sorted(incoming[node]))
+        before = sorted(incoming[node])
+        sources = [values[i] for i in before]
+        entries = tuple(weights.get((i, node), 1) for i in before) if weights else (1,) * len(before)
         if len(sources) == 1:
             read = sources[0]
         elif learned:
@@ -64,8 +65,8 @@ def candidates(depth: int) -> tuple[tuple[int, int], ...]:
 
 
 def _checked(edge: Sequence[int], depth: int) -> tuple[int, int]:
-    pair = tuple(edge) if isinstance(edge, Sequence) else ()
-    if len(pair) != 2 or not all(isinstance(node, int) and not isinstance(node, bool) for node in pair):
+    pair = tuple(edge) if type(edge) is tuple or isinstance(edge, Sequence) else ()
+    if [*map(type, pair)] != [int, int]:
         raise TopologyError(f"edge {edge!r} is not a pair of node numbers")
     i, j = pair
     if i < 0 or not i + 2 <= j <= depth + 1:

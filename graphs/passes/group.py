@@ -8,7 +8,7 @@ from math import isqrt
 from graphs.order import schedule
 from graphs.passes.linear import Names, composable
 from graphs.topology import Mix, Op, Topology
-from graphs.traffic import Traffic
+from graphs.traffic import traffic
 from graphs.weights import Constant, Grain, moved, summed
 
 MIN_READS = 4  # a consumer of fewer sources has nothing to share
@@ -32,6 +32,13 @@ def group(topology: Topology) -> Topology:
     L^2 / 2S + L S / 2 reads in all instead of L^2 / 2. The groups are those of the least counted traffic. Weights of
     one grain keep to themselves: a group of scalars and vectors would make vectors of all.
     """
+    if "_grouped" not in vars(topology):  # forms are compared grouped, and the best of them comes here once more
+        found = _group(topology)
+        vars(topology)["_grouped"] = None if found is topology else found  # no reference to itself
+    return vars(topology)["_grouped"] or topology
+
+
+def _group(topology: Topology) -> Topology:
     order = schedule(topology)
     written = {value: i for i, op in enumerate(order) for value in op.outputs}
     written[topology.stem] = -1
@@ -46,7 +53,8 @@ def group(topology: Topology) -> Topology:
     if not replaced:
         return topology
     ops = tuple(op for i, old in enumerate(order) for op in replaced.get(i, (old,)))
-    return topology.rewritten(ops) if Traffic(ops).total < Traffic(order).total else topology
+    found = topology.rewritten(ops)
+    return found if traffic(found) < traffic(topology) else topology
 
 
 def _grouped(mixes: dict[int, Mix], written: dict[str, int], names: Names) -> dict[int, tuple[Op, ...]]:

@@ -5,10 +5,11 @@ from torch import nn
 
 import graphs
 from graphs import Block, BlockCost, Constant, Cost, Mix, ModelCost, Parameter, Topology, TopologyError, families, lower
-from graphs.cost import backward_pass, mix_flops, price, wiring_sizes
+from graphs.cost import mix_flops, price, wiring_sizes
 from graphs.passes import fold, prune
 from graphs.plan import Plan, steps_of
 from graphs.topology import Norm
+from graphs.traffic import counts
 from graphs.weights import CHANNEL, MATRIX, Bernoulli, Generated, Grain, Product, Sigmoid, Softmax, Sum, ones
 
 TOKENS, DIM = 7, 5
@@ -200,7 +201,7 @@ def test_backward_traffic_by_hand():
         3,
     )
     x0, y1, y2, h, y3 = 2 + 1 + 1, 2 + 1, 0, 0, 0
-    assert backward_pass(lower(topology)).traffic == x0 + y1 + y2 + h + y3
+    assert counts(lower(topology).topology).backward == x0 + y1 + y2 + h + y3
     assert _price(topology).forward_traffic == 6
 
 

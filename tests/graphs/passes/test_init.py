@@ -7,9 +7,9 @@ from torch import nn
 
 import graphs
 from graphs import Block, BlockCost, ModelCost, Plan, Topology, families, lower, passes
-from graphs.cost import price, wiring_sizes
+from graphs.cost import cost_of, price, wiring_sizes
 from graphs.passes import PIPELINE
-from graphs.plan import Step, sketch
+from graphs.plan import Step
 from graphs.rules import verify
 from graphs.traffic import traffic
 
@@ -60,7 +60,7 @@ def test_the_pipeline_keeps_the_exact_meaning_of_what_it_changes(draw):
         plan = lower(topology)
         assert list(differences(topology, plan.topology, seed)) == [], f"{draw} {seed}"
         costs = ModelCost(3, 12, tuple(BlockCost(10.0 * i, i) for i in range(topology.depth)))
-        assert price(sketch(topology), costs) == price(plan, costs)
+        assert cost_of(topology, costs) == price(plan, costs)
         values = exact_values(topology, seed)
         got, expected = run_exactly(plan, values), meanings(topology, values)
         assert got == {reader: expected[reader] for reader in got}
