@@ -65,7 +65,7 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """Most hidden states alive at once during inference."""
+        """Most hidden states alive at once during inference, the operations of ``topology`` run in their order."""
         return peak_of(self.topology)
 
     def __str__(self) -> str:

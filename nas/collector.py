@@ -4,8 +4,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# New objects between two looks at them: what is in use while a topology is planned is gone by then. And how many looks
-# at new objects there are to one at those that stayed: these are the search's history, and hardly ever garbage.
+# New objects between two looks at them: few enough to be at hand still, which makes a look cheap, and hardly more than
+# planning a topology takes. And how many looks at new objects there are to one at those that stayed: these are the
+# search's history, and hardly ever garbage.
 OFTEN, SELDOM = 2_000, 1_000
 
 

@@ -158,7 +158,7 @@ class EventLog:
         except BaseException:
             self.close()
             raise
-        self._dirty = False
+        self._dirty = bool(parsed)  # who wrote the last of it may have died before it was on the disk
         self.events: list[Event] = [event for _, event in parsed]
 
     def append(self, event: str, *, durable: bool = True, **fields: Any) -> Event:
@@ -200,17 +200,20 @@ class EventLog:
             self._file.close()
 
 
-# What fields hold, and need not be looked at. The encoder would write a set too, in an order of its own.
+# What fields hold, and need not be looked at. The encoder would write a set as well, in an order of its own.
 _PLAIN = {str, int, float, bool, type(None), dict, list, tuple}
 
 
 def _encoded(record: Mapping[str, Any]) -> bytes:
-    """A line without its end; TypeError or ValueError where a field cannot be logged."""
+    """A line without its end; TypeError or ValueError where a field cannot be logged.
+
+    Deeper down the encoder has its own ways with sets, bytes and paths: fields hold plain data.
+    """
     record = {name: value if type(value) in _PLAIN else _plain(value) for name, value in record.items()}
     try:
         return pydantic_core.to_json(record, inf_nan_mode="constants", fallback=_plain)
     except ValueError:  # or what it does not write: half a surrogate pair
-        return json.dumps(record, default=_plain).encode()
+        return json.dumps(record, default=_plain, separators=(",", ":")).encode()
 
 
 def _plain(value: object) -> object:

@@ -1,7 +1,10 @@
 """When free workers get their next jobs: at once in a small cluster, a few of them together in a large one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nas.errors import RunFolderError
 
 SHARE = 256  # one worker in so many may wait for others
 SOON = 0.25  # seconds for which it does, at most
@@ -26,7 +29,7 @@ class Patience:
         self._waiting += 1
 
     def served(self) -> None:
-        """Free workers got what there was for them, or are to get it now."""
+        """Free workers got what there was for them."""
         self._waiting = 0
 
     def left(self, workers: int) -> float:
@@ -34,3 +37,21 @@ class Patience:
         if not self._waiting or self._waiting >= workers // SHARE:
             return 0.0
         return max(0.0, self._until - self.clock())
+
+
+@contextmanager
+def told(commit: Callable[[], None]) -> Iterator[None]:
+    """Whatever ends the search, Ctrl-C or a cluster that is gone: what has ended is told first.
+
+    A log that could not be written is not tried again: the second time it may seem to go well.
+    """
+    try:
+        yield
+    except RunFolderError:
+        raise
+    except BaseException as error:
+        try:
+            commit()
+        except BaseException as second:
+            error.add_note(f"Then what had ended could not be told: {second!r}")
+        raise

@@ -102,7 +102,7 @@ def _ended(run: Path) -> bool:
     with (run / "events.jsonl").open("rb") as file:
         file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
         lines = file.read().split(b"\n")[:-1]
-    with suppress(ValueError):  # the end of a longer line
+    with suppress(ValueError, LookupError, TypeError):  # the end of a longer line, or a damaged one
         return bool(lines) and bool(json.loads(lines[-1])["event"] == "end")
     return False
 

@@ -128,10 +128,9 @@ class _Tracking:
                 self.tracker.live(tracked.running(ledger.asked[report.number], curve))
 
     def paused(self, trial: Trial) -> None:
-        interrupts.check()
+        """Nothing of it is shown until it goes on, or the search ends."""
 
     def finished(self, trial: Trial) -> None:
-        interrupts.check()
         if time.monotonic() >= self._next:
             started = time.monotonic()
             with self.study.timed("views"):

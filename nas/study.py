@@ -26,7 +26,7 @@ from nas.jobs import Job, Outcome, Report
 from nas.ledger import Ledger
 from nas.objectives import values
 from nas.observer import Observer
-from nas.patience import Patience
+from nas.patience import Patience, told
 from nas.planner import Planner
 from nas.pricing import Priced, counted, priced
 from nas.proposal import Later, Proposal
@@ -92,25 +92,26 @@ class Study:
             self._log("restart", number=number)
         self.queue = [self._job(number) for number in sorted(self.ledger.open)]
         running = 0
-        while True:
-            held = self.patience.left(self.executor.slots) if running else 0.0
-            if not held:
-                running = self._fill(running)
-            if not running:
-                if self.later is None:
-                    break
-                with self.timed("waiting"):  # for a proposer
-                    time.sleep(self.later.seconds)
-                continue
-            message = self._heard(held)
-            if message is None:
-                continue
-            if isinstance(message, Report):
-                self._report(message)
-            else:
-                running -= 1
-                self._outcome(message)
-                self.patience.ended()
+        with told(self._commit):
+            while True:
+                held = self.patience.left(self.executor.slots) if running else 0.0
+                if not held:
+                    running = self._fill(running)
+                if not running:
+                    if self.later is None:
+                        break
+                    with self.timed("waiting"):  # for a proposer
+                        time.sleep(self.later.seconds)
+                    continue
+                message = self._heard(held)
+                if message is None:
+                    continue
+                if isinstance(message, Report):
+                    self._report(message)
+                else:
+                    running -= 1
+                    self._outcome(message)
+                    self.patience.ended()
         if not self.ledger.ended:
             for number in sorted(self.rungs.waiting):
                 trial = self.ledger.trials[number]
@@ -136,14 +137,7 @@ class Study:
     def _heard(self, held: float) -> Report | Outcome | None:
         """What the executor says next; None where free workers, or a proposer, have waited for it long enough."""
         waits = ([held] if held else []) + ([] if self.later is None else [self.later.seconds])
-        try:
-            if waits and not self._ready(min(waits)):
-                self.patience.served()
-                return None
-            return self.next_message()
-        except BaseException:  # Ctrl-C, or a cluster that is gone: what has ended is told
-            self._commit()
-            raise
+        return None if waits and not self._ready(min(waits)) else self.next_message()
 
     @property
     def exhausted(self) -> bool:
@@ -392,7 +386,8 @@ class Study:
         self._unsaid += [partial(observer.finished, trial) for observer in self.observers]
 
     def _tidy(self) -> None:
-        """Drop what a driver that died left behind."""
+        """Drop what a driver that died left behind, once its last word is on the disk."""
+        self._commit()
         self.front = pareto(self.ledger.ordered(), self.experiment.objectives)
         self.folder.tidy(
             weights=(*(one.number for one in self.front), *self.ledger.open),

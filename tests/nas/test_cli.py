@@ -246,7 +246,7 @@ class TestFolders:
         elif harm == "a missing line":
             del lines[5]
         elif harm == "a wrong seq":
-            lines[5] = lines[5].replace('"seq": 5', '"seq": 6')
+            lines[5] = lines[5].replace('"seq":5', '"seq":6')
         else:
             lines.append(json.dumps({"seq": len(lines), "event": "result", "number": 99}) + "\n")
         (run / "events.jsonl").write_text("".join(lines))

@@ -7,7 +7,7 @@ import pytest
 
 from nas.errors import RunFolderError
 from nas.open_door import RESULTS
-from nas.propose import propose, sentence, wait
+from nas.propose import _ended, propose, sentence, wait
 from search_space.document import dump
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,13 @@ def test_waiting_ends_with_the_search(run, mine):
     with pytest.raises(RunFolderError, match="ended without taking it"):
         wait(run, proposed)
     assert not proposed.file.exists()
+
+
+@pytest.mark.parametrize("line", ['{"seq": 9}', "[]", "{", '"end"'])
+def test_a_last_line_that_is_no_end_is_none(run, line):
+    with (run / "events.jsonl").open("a") as log:
+        log.write(line + "\n")
+    assert not _ended(run)
 
 
 def test_waiting_can_have_an_end_of_its_own(run, mine):

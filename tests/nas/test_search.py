@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -19,7 +20,7 @@ from nas.executors.serial import SerialExecutor
 from nas.experiment import Experiment
 from nas.live import LivePage
 from nas.run_folder import RunFolder
-from nas.search import check_reachable, plan_of, run_search
+from nas.search import _Tracking, check_reachable, plan_of, run_search
 from search_space.document import dump
 from search_space.space import Space
 from trainers import checkpoint
@@ -399,6 +400,21 @@ def test_a_ctrl_c_that_python_dropped_ends_the_search_at_the_next_report(make, s
     with pytest.raises(KeyboardInterrupt):
         search(make(), tmp_path / "run")
     assert [event["event"] for event in read(tmp_path / "run" / "events.jsonl")] == ["start", "ask"]
+
+
+def test_tracking_hears_of_an_end_after_ctrl_c(make, fake, monkeypatch, tmp_path):
+    """A worker of a large cluster may have waited with its result for others."""
+    from nas import interrupts
+    from nas.study import Study
+
+    study = Study(make(), RunFolder.create(tmp_path / "run", make()), SerialExecutor(fake()))
+    monkeypatch.setattr(interrupts, "_pressed", threading.Event())
+    tracker = Mock()
+    seen = _Tracking(tracker, Mock(), study)
+    interrupts._pressed.set()
+    seen.finished(trial := Mock(number=3))
+    study.folder.log.close()
+    tracker.trial.assert_called_once_with(trial)
 
 
 def test_who_looks_on_sees_the_front_of_the_measured_seed_noise(make, fake, monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -7,7 +8,9 @@ import pytest
 
 from graphs import Topology, TopologyError
 from nas import interrupts
+from nas.errors import RunFolderError
 from nas.events import EventLog, read
+from nas.executors.cluster import ClusterError
 from nas.front import pareto
 from nas.job_for import job_for
 from nas.jobs import Outcome, Report
@@ -437,7 +440,10 @@ def many(make, wide, monkeypatch, tmp_path):
         sync, syncs = EventLog.sync, []
 
         def watched(log):
+            dirty = log._dirty
             sync(log)
+            if not dirty:
+                return
             kinds = [event["event"] for event in log.events]
             executor.durable = [event.get("number") for event in log.events if event["event"] == "ask"]
             syncs.append((len(executor.jobs), kinds.count("result")))
@@ -479,38 +485,97 @@ def test_free_workers_of_a_large_cluster_go_to_the_disk_together(many, monkeypat
     study, syncs = many(executor)
     assert study.ledger.finished == 50
     assert syncs[3:6] == [(36, 4), (36, 8), (36, 12)]
-    assert len(syncs) == 3 + 13 + 1, "for 40 workers that begin, for every four that end, and at the end"
+    assert len(syncs) == 3 + 13, "for 40 workers that begin, and for every four that end"
     assert all(59.0 < wait <= 60.0 for wait in executor.waits)
 
 
 def test_one_that_is_free_is_served_when_no_other_joins_it_soon(many, monkeypatch):
     class Slow(Large):
         def ready(self, seconds):
+            time.sleep(seconds)
             return False
 
     monkeypatch.setattr("nas.patience.SHARE", 10)
+    monkeypatch.setattr("nas.patience.SOON", 0.01)
     executor = Slow()
     study, syncs = many(executor)
     assert study.ledger.finished == 50
     assert syncs[3:6] == [(39, 1), (39, 2), (39, 3)]
 
 
-def test_what_has_ended_is_told_when_the_search_stops_while_free_workers_wait(many, monkeypatch):
-    class Stopping(Large):
-        def ready(self, seconds):
-            raise KeyboardInterrupt
+class Heard:
+    """An observer that hears of ends."""
 
-    class Heard:
-        asked = reported = paused = staticmethod(lambda *given: None)
+    asked = reported = paused = staticmethod(lambda *given: None)
 
-        def finished(self, trial):
-            ended.append(trial.number)
+    def __init__(self, error=None):
+        self.trials, self.error = [], error
 
+    def finished(self, trial):
+        self.trials.append(trial.number)
+        if self.error is not None:
+            raise self.error
+
+
+class Stopping(Large):
+    """One that is gone as soon as a worker waits for others."""
+
+    def ready(self, seconds):
+        interrupts._pressed.set()
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def few(monkeypatch):
     monkeypatch.setattr("nas.patience.SHARE", 10)
-    executor, ended = Stopping(), []
+    yield
+    interrupts._pressed.clear()
+
+
+def test_what_has_ended_is_told_when_ctrl_c_comes_while_free_workers_wait(many, few):
+    executor, heard = Stopping(), Heard()
     with pytest.raises(KeyboardInterrupt):
-        many(executor, Heard())
-    assert ended == [0]
+        many(executor, heard)
+    assert heard.trials == [0]
+
+
+def test_what_has_ended_is_told_when_the_cluster_is_gone(many, few):
+    class Gone(Large):
+        @property
+        def slots(self):
+            if self.waits:
+                raise ClusterError("gone")
+            return 40
+
+    heard = Heard()
+    with pytest.raises(ClusterError, match="gone"):
+        many(Gone(), heard)
+    assert heard.trials == [0]
+
+
+def test_why_a_search_stopped_is_not_lost_in_what_its_end_brings(many, few):
+    heard = Heard(ValueError("no server"))
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        many(Stopping(), heard)
+    assert heard.trials == [0]
+    assert stopped.value.__notes__ == ["Then what had ended could not be told: ValueError('no server')"]
+
+
+def test_a_log_that_could_not_be_synced_is_not_tried_again(many, few, monkeypatch):
+    tried = []
+
+    def full(file):
+        tried.append(file)
+        raise OSError(28, "No space left on device")
+
+    class Filling(Large):
+        def submit(self, job):
+            super().submit(job)
+            monkeypatch.setattr("nas.events._to_disk", full)
+
+    with pytest.raises(RunFolderError, match="No space left"):
+        many(Filling())
+    assert len(tried) == 1
 
 
 def test_a_node_that_goes_takes_slots_along_and_not_the_search(make, wide, tmp_path):
