@@ -18,9 +18,10 @@ def test_what_was_there_is_left_alone_until_the_end():
         held = gc.get_freeze_count()
         assert held > 1000
         assert gc.get_threshold() == (OFTEN, SELDOM, before[2])
-        with spared():
-            assert gc.get_freeze_count() == held
-        assert gc.get_freeze_count() == held, "the outer one ends it"
+        fresh = [[] for _ in range(1000)]
+        with spared():  # the count may fall: what is left alone can still be freed, by whoever else runs here
+            assert gc.get_freeze_count() <= held, "what is new is not left alone as well"
+        assert gc.get_freeze_count() > held - len(fresh), "the outer one ends it"
     assert gc.get_freeze_count() == 0
     assert gc.get_threshold() == before
 
