@@ -17,27 +17,17 @@ from pathlib import Path
 from graphs import Topology, families
 from nas.evaluate import evaluate
 from nas.experiment import Experiment
-from nas.jobs import Job, Outcome
-from nas.pricing import backbone_options, priced
-from nas.run_folder import environment
+from nas.job_for import job_for
+from nas.jobs import Outcome
+from nas.lock import environment
+from nas.pricing import priced
 from trainers.data import load
-from trainers.recipe import Recipe
 
 
 def run(experiment: Experiment, topology: Topology, seed: int) -> tuple[Outcome, int]:
     """Train one topology on one seed at the experiment's budget."""
-    plan, train = priced(experiment, topology), experiment.train
-    job = Job(
-        number=0,
-        topology=topology.to_dict(),
-        data=experiment.data.source,
-        backbone=backbone_options(experiment),
-        recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
-        seed=seed,
-        steps=plan.steps,
-        flops_per_step=plan.flops_per_step,
-        report_at=(),
-    )
+    plan = priced(experiment, topology)
+    job = job_for(experiment, plan, number=0, seed=seed)
     running = evaluate(job)
     while True:
         try:

@@ -15,11 +15,11 @@ from typing import Any
 
 from nas.evaluate import evaluate
 from nas.experiment import Experiment
-from nas.jobs import Job, Outcome
-from nas.pricing import Priced, backbone_options, priced
+from nas.job_for import job_for
+from nas.jobs import Outcome
+from nas.pricing import Priced, priced
 from search_space import enumeration
 from search_space.point import Point
-from trainers.recipe import Recipe
 
 PARTS = 10  # of the budget, at the end of each of which the accuracy is measured
 
@@ -51,18 +51,8 @@ def rows(experiment: Experiment, seeds: int, done: set[tuple[str, int]]) -> Iter
 
 def _run(experiment: Experiment, plan: Priced, seed: int) -> tuple[Outcome, list[float]]:
     """Train one topology on one seed; how it ended, and the accuracies along the way."""
-    train = experiment.train
-    job = Job(
-        number=0,
-        topology=plan.topology.to_dict(),
-        data=experiment.data.kind,
-        backbone=backbone_options(experiment),
-        recipe=Recipe(train.batch, train.lr, train.warmup, train.weight_decay, train.clip, train.threads),
-        seed=seed,
-        steps=plan.steps,
-        flops_per_step=plan.flops_per_step,
-        report_at=tuple(sorted({max(1, round(plan.steps * part / PARTS)) for part in range(1, PARTS + 1)})),
-    )
+    steps = {max(1, round(plan.steps * part / PARTS)) for part in range(1, PARTS + 1)}
+    job = job_for(experiment, plan, number=0, seed=seed, report_at=tuple(sorted(steps)))
     running, curve = evaluate(job), []
     while True:
         try:

@@ -1,6 +1,7 @@
 """The experiments that are shipped run, in short settings, through the command line."""
 
 import importlib.util
+import runpy
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,9 @@ def test_it_runs(name, tmp_path, monkeypatch):
     rows = (tmp_path / "run" / "trials.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert [row.split(",")[1] for row in rows].count("COMPLETE") == 2
     assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_what_its_scripts_import_is_there(path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    runpy.run_path(str(path), run_name="imported")

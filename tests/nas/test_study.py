@@ -486,7 +486,8 @@ def test_free_workers_of_a_large_cluster_go_to_the_disk_together(many, monkeypat
     assert study.ledger.finished == 50
     assert syncs[3:6] == [(36, 4), (36, 8), (36, 12)]
     assert len(syncs) == 3 + 13, "for 40 workers that begin, and for every four that end"
-    assert all(59.0 < wait <= 60.0 for wait in executor.waits)
+    assert executor.waits
+    assert all(0.0 < wait <= 60.0 for wait in executor.waits)
 
 
 def test_one_that_is_free_is_served_when_no_other_joins_it_soon(many, monkeypatch):
